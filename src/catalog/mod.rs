@@ -1,0 +1,1 @@
+//! What all upstreams offer, merged: names, URIs, immutable snapshots (pure).

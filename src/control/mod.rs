@@ -1,0 +1,1 @@
+//! Decisions about time and load as pure state machines: backoff, lifecycle.

@@ -1,0 +1,1 @@
+//! The side that faces MCP clients: HTTP, sessions, streams.

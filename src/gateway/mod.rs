@@ -1,0 +1,1 @@
+//! Puts the rows together: starts upstreams, publishes worlds, opens listeners.

@@ -1,0 +1,1 @@
+//! What the MCP specification names: revisions, methods, capabilities (pure).

@@ -1,0 +1,1 @@
+//! Sockets: listening, and the one place that opens connections to peers.

@@ -1,0 +1,1 @@
+//! Authorization (pure). Until it exists, the gateway serves loopback addresses only.

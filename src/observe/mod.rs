@@ -1,0 +1,1 @@
+//! What operators see: log lines and counters. Never payload.

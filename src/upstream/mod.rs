@@ -1,0 +1,1 @@
+//! The side that faces MCP servers: transports, pending calls, handshakes, lists.

@@ -1,0 +1,1 @@
+//! Bytes and their grammar: JSON, JSON-RPC, lines, SSE, header values (pure, fuzzed).
