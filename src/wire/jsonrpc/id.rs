@@ -1,0 +1,84 @@
+//! Request ids, kept as they were written (MCP basic, "Requests": a string or an integer).
+
+use crate::wire::json;
+use bytes::Bytes;
+use std::fmt;
+use std::hash::{Hash, Hasher};
+
+/// An id as its sender wrote it: a JSON string or integer token. `1` and `"1"` are different ids.
+#[derive(Clone)]
+pub struct RequestId(Bytes);
+
+impl RequestId {
+    /// Takes a token that a scan has found to be a string or an integer.
+    pub(crate) fn from_token(token: Bytes) -> Self {
+        Self(token)
+    }
+
+    /// An id of our own.
+    pub fn from_number(number: u64) -> Self {
+        Self(Bytes::from(number.to_string().into_bytes()))
+    }
+
+    /// The JSON token, with quotes if it is a string.
+    pub fn token(&self) -> &[u8] {
+        &self.0
+    }
+
+    /// The value of an id that is a plain unsigned integer.
+    pub fn number(&self) -> Option<u64> {
+        std::str::from_utf8(&self.0).ok()?.parse().ok()
+    }
+
+    /// A copy that does not keep the message alive that the id came in.
+    pub fn detached(&self) -> Self {
+        Self(Bytes::copy_from_slice(&self.0))
+    }
+
+    fn canonical(&self) -> std::borrow::Cow<'_, str> {
+        match json::decode_string(&self.0) {
+            Ok(text) if self.0.first() == Some(&b'"') => text,
+            _ => String::from_utf8_lossy(&self.0),
+        }
+    }
+
+    fn is_string(&self) -> bool {
+        self.0.first() == Some(&b'"')
+    }
+}
+
+impl PartialEq for RequestId {
+    fn eq(&self, other: &Self) -> bool {
+        self.0 == other.0
+            || (self.is_string() == other.is_string() && self.canonical() == other.canonical())
+    }
+}
+
+impl Eq for RequestId {}
+
+impl Hash for RequestId {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.is_string().hash(state);
+        self.canonical().hash(state);
+    }
+}
+
+impl fmt::Debug for RequestId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&String::from_utf8_lossy(&self.0))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_number_and_the_same_digits_as_text_are_different_ids() {
+        let id = |token: &'static str| RequestId::from_token(Bytes::from_static(token.as_bytes()));
+        assert_ne!(id("1"), id("\"1\""));
+        assert_eq!(id("\"a\""), id(r#""\u0061""#));
+        assert_eq!(RequestId::from_number(7), id("7"));
+        assert_eq!(id("\"7\"").number(), None);
+    }
+}
