@@ -1,5 +1,9 @@
 //! Bytes and their grammar: JSON, JSON-RPC, lines, SSE, header values (pure, fuzzed).
 
+pub mod header;
 pub mod json;
 pub mod jsonrpc;
+pub mod line;
 pub mod splice;
+pub mod sse;
+pub mod uri;
