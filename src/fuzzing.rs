@@ -88,12 +88,13 @@ fn plain_lines(data: &[u8], limit: usize) -> Vec<Result<Bytes, LineError>> {
 /// Server-Sent Events: any chunking gives what a plain reader of the whole stream gives, holds little,
 /// and what we encode comes back.
 pub fn sse(data: &[u8]) {
+    let whole = Bytes::copy_from_slice(data);
     for limit in LIMITS {
         let want = plain_events(data, limit);
-        for chunks in chunkings(data) {
+        for chunks in chunkings(&whole) {
             let (mut decoder, mut got) = (EventDecoder::new(limit), vec![]);
             for chunk in chunks {
-                decoder.push(Bytes::copy_from_slice(chunk));
+                decoder.push(whole.slice_ref(chunk));
                 got.extend(decoder.by_ref());
                 assert!(decoder.held() <= limit, "holds more than an event");
             }
