@@ -372,6 +372,7 @@ mod tests {
             ("id: 1\nid: a\0b\ndata: x\n\n", vec![Ok(id("1"))]),
             ("id\ndata: x\n\n", vec![Ok(id(""))]),
             ("retry: +5\nretry: 5s\nretry\nretry:  5\ndata: x\n\n", vec![Ok(data("x"))]),
+            ("retry: 5\nretry: x\n\n", vec![Ok(Event { retry: Some(5), ..data("") })]),
             ("retry: 99999999999999999999\ndata: x\n\n", vec![Ok(data("x"))]),
         ]);
     }
@@ -383,6 +384,7 @@ mod tests {
             (&format!("data: {long}\ndata: y\n\ndata: a\n\n"), vec![LONG, Ok(data("a"))]),
             (&format!("data: {long}\r\n\r\ndata: a\n\n"), vec![LONG, Ok(data("a"))]),
             (&format!("data: {long}\r\rdata: a\n\n"), vec![LONG, Ok(data("a"))]),
+            (&format!("data: {long}\n\n\u{feff}data: b\n\ndata: a\n\n"), vec![LONG, Ok(data("a"))]),
             (&format!(":{long}\n\ndata: a\n\n"), vec![LONG, Ok(data("a"))]),
             (&format!(":{}\n\ndata: a\n\n", &long[1..]), vec![Ok(data("a"))]),
             (&format!("{}data: a\n\n", ": comment\n".repeat(20)), vec![Ok(data("a"))]),
