@@ -1,0 +1,118 @@
+//! One connection with both of its halves in one hand.
+
+use std::future::{Future, poll_fn};
+use std::pin::{Pin, pin};
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
+
+use http::{Request, Response};
+use hyper::body::Incoming;
+use hyper::client::conn::http1;
+use hyper_util::rt::TokioIo;
+use tokio::net::TcpStream;
+
+use super::super::body::Outgoing;
+use super::error::ClientError;
+use super::within;
+
+/// Both halves of one connection, and whoever holds it polls it.
+pub(super) struct Line {
+    sender: http1::SendRequest<Outgoing>,
+    /// `None` once it has ended.
+    connection: Option<Connection>,
+}
+
+/// Why a [`Line`] has no response.
+pub(super) enum Failure {
+    /// Not a byte of the request was written: here it is again.
+    Unsent(Box<Request<Outgoing>>),
+    Sent(ClientError),
+}
+
+impl Line {
+    pub(super) fn new(sender: http1::SendRequest<Outgoing>, connection: Connection) -> Self {
+        Self { sender, connection: Some(connection) }
+    }
+
+    pub(super) async fn exchange_within(
+        &mut self,
+        request: Request<Outgoing>,
+        limit: Option<Duration>,
+    ) -> Result<Response<Incoming>, Failure> {
+        within(limit, self.exchange(request))
+            .await
+            .unwrap_or(Err(Failure::Sent(ClientError::HeadTimeout)))
+    }
+
+    // On a reused connection hyper looks for an end or for stray bytes before it takes the
+    // request; it is then handed back. This is the check at checkout.
+    async fn exchange(
+        &mut self,
+        request: Request<Outgoing>,
+    ) -> Result<Response<Incoming>, Failure> {
+        let mut response = pin!(self.sender.try_send_request(request));
+        let connection = &mut self.connection;
+        let answer =
+            poll_fn(|cx| poll_until(connection, cx, || response.as_mut().poll(&mut quiet())));
+        answer.await.map_err(|mut error| match error.take_message() {
+            Some(unsent) => Failure::Unsent(Box::new(unsent)),
+            None => Failure::Sent(error.into_error().into()),
+        })
+    }
+
+    /// Moves the connection on, then asks `ready` whether that was enough.
+    ///
+    /// Whatever `ready` waits for comes from this connection alone, so `ready` need wake nobody.
+    /// The connection is polled quietly first: hyper's own channels would otherwise wake the task
+    /// that is just running, once per frame. Nothing is missed, because only the poll with the
+    /// task's waker leads to `Pending`.
+    pub(super) fn poll_until<T>(
+        &mut self,
+        cx: &mut Context<'_>,
+        ready: impl FnMut() -> Poll<T>,
+    ) -> Poll<T> {
+        poll_until(&mut self.connection, cx, ready)
+    }
+
+    /// Whether the connection is alive and between requests.
+    pub(super) fn is_settled(&mut self) -> bool {
+        drive(&mut self.connection, &mut quiet());
+        self.connection.is_some() && self.sender.is_ready()
+    }
+
+    /// The same, where the end of a response was just read from it: hyper asks for the next
+    /// request only after it has looked for stray bytes.
+    pub(super) fn settles(&mut self) -> bool {
+        self.sender.is_ready() || self.is_settled()
+    }
+}
+
+type Connection = http1::Connection<TokioIo<TcpStream>, Outgoing>;
+
+/// A context that wakes nobody.
+pub(super) fn quiet() -> Context<'static> {
+    Context::from_waker(Waker::noop())
+}
+
+fn poll_until<T>(
+    connection: &mut Option<Connection>,
+    cx: &mut Context<'_>,
+    mut ready: impl FnMut() -> Poll<T>,
+) -> Poll<T> {
+    drive(connection, &mut quiet());
+    match ready() {
+        Poll::Ready(value) => Poll::Ready(value),
+        Poll::Pending => {
+            drive(connection, cx);
+            ready()
+        }
+    }
+}
+
+// A connection that ended is dropped: that tells whoever waits for an answer or a frame, with the
+// error hyper met, if it met one. So its result says nothing new.
+fn drive(connection: &mut Option<Connection>, cx: &mut Context<'_>) {
+    if connection.as_mut().is_some_and(|connection| Pin::new(connection).poll(cx).is_ready()) {
+        *connection = None;
+    }
+}
