@@ -88,7 +88,10 @@ pub(crate) const LAWS: &[Law] = &[
             ("src/config/mod.rs", "use std::net::TcpStream;"),
         ],
         lawful: &[
-            ("src/control/breaker.rs", "use std::time::Instant; fn f(now: Instant) {} // tokio"),
+            (
+                "src/control/breaker.rs",
+                "use std::time::Instant; fn f(now: Instant, elapsed: Duration) {} // tokio",
+            ),
             ("src/config/mod.rs", "use std::net::IpAddr; #[cfg(test)] mod t { use std::fs; }"),
             ("src/net/mod.rs", "async fn f() { Instant::now(); }"),
         ],
@@ -154,6 +157,19 @@ pub(crate) const LAWS: &[Law] = &[
         lawful: &[
             ("src/sys/spawn.rs", "use std::process::Command;"),
             ("src/cli/args.rs", "enum Command { Serve } fn f() { Command::Serve }"),
+        ],
+    },
+    Law {
+        name: "only sys writes files",
+        check: writes,
+        breaches: &[
+            ("src/gateway/mod.rs", "fn f() { std::fs::write(a, b) }"),
+            ("src/oauth/store.rs", "use std::fs::File; fn f() { File::create(a) }"),
+            ("src/cli/mod.rs", "use std::fs; fn f() { fs::OpenOptions::new() }"),
+        ],
+        lawful: &[
+            ("src/sys/file.rs", "fn f() { std::fs::rename(a, b) }"),
+            ("src/cli/check.rs", "fn f() { std::fs::read(a) }"),
         ],
     },
     Law {
@@ -283,7 +299,7 @@ fn order(sources: &Sources) -> Vec<Violation> {
 }
 
 fn purity(sources: &Sources) -> Vec<Violation> {
-    const WORDS: [&str; 14] = [
+    const WORDS: [&str; 13] = [
         "async",
         "await",
         "tokio",
@@ -297,7 +313,6 @@ fn purity(sources: &Sources) -> Vec<Violation> {
         "TcpStream",
         "TcpListener",
         "UdpSocket",
-        "elapsed",
     ];
     const PATHS: [&[&str]; 6] = [
         &["Instant", "now"],
@@ -315,6 +330,9 @@ fn purity(sources: &Sources) -> Vec<Violation> {
         }
         let mut found = source.forbid(&WORDS, WHAT);
         found.extend(paths_that(source, WHAT, |p| PATHS.iter().any(|bad| p.has(bad))));
+        let calls = source.tokens.windows(3).filter(|w| w[0].is(".") && w[2].is("("));
+        let clocks = calls.filter(|w| w[1].is("elapsed"));
+        found.extend(clocks.map(|w| source.violation(w[1].line, format!("`elapsed()`: {WHAT}"))));
         let texts = source.tokens.iter().filter(|t| t.kind == Kind::Text);
         let devices = texts.filter(|t| t.text.contains("/dev/"));
         found.extend(devices.map(|t| source.violation(t.line, WHAT)));
@@ -419,6 +437,28 @@ fn commands(sources: &Sources) -> Vec<Violation> {
         }
         let what = "only sys builds a Command: add what you need there";
         paths_that(source, what, |p| BUILDING.iter().any(|b| p.has(b)))
+    })
+}
+
+fn writes(sources: &Sources) -> Vec<Violation> {
+    const WRITING: [&[&str]; 10] = [
+        &["fs", "write"],
+        &["fs", "rename"],
+        &["fs", "copy"],
+        &["fs", "create_dir"],
+        &["fs", "create_dir_all"],
+        &["fs", "remove_file"],
+        &["fs", "remove_dir_all"],
+        &["fs", "set_permissions"],
+        &["File", "create"],
+        &["OpenOptions", "new"],
+    ];
+    each(sources, |source| {
+        if source.within("sys") {
+            return Vec::new();
+        }
+        let what = "only sys writes files, atomically and with the right mode: call sys::file from gateway";
+        paths_that(source, what, |p| WRITING.iter().any(|w| p.has(w)))
     })
 }
 

@@ -444,12 +444,18 @@ fn headers_match(head: &Head, message: &Value) -> bool {
         && name.is_none_or(|n| head.header("mcp-name") == Some(&super::clients::encode(n)))
 }
 
-/// One message alone is answered as JSON, anything else as a stream.
+/// One message alone (after a wait or not) is answered as JSON, anything else as a stream.
 fn by_acts(acts: Vec<Act>, modern: bool, stream: bool) -> Answer {
-    let mut acts = acts;
-    if let ([Act::Say(Lane::Request, text)], false) = (acts.as_mut_slice(), stream) {
+    let alone = match acts.as_slice() {
+        _ if stream => None,
+        [Act::Say(Lane::Request, text)] => Some((None, text)),
+        [Act::Await(gate), Act::Say(Lane::Request, text)] => Some((Some(gate), text)),
+        _ => None,
+    };
+    if let Some((gate, text)) = alone {
         let status = if modern { status_of(text) } else { 200 };
-        return Answer::json(std::mem::take(text)).status(status);
+        let answer = Answer::json(text).status(status);
+        return gate.into_iter().fold(answer, |answer, gate| answer.after(gate));
     }
     acts.into_iter().fold(Answer::sse(), |answer, act| match act {
         Act::Say(Lane::Request, text) => answer.send(event(&text)),

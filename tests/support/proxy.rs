@@ -30,8 +30,8 @@ impl Setup {
         let mut proxy = self.spawn();
         let line = proxy.logs.wait_for("listening on http://").await;
         let address = line.split("listening on http://").nth(1).unwrap_or_default();
-        let address = address.split_whitespace().next().unwrap_or_default();
-        proxy.address = address.trim_end_matches(['/', '"', ',']).to_owned();
+        let part_of_it = |c: &char| c.is_alphanumeric() || ".:[]".contains(*c);
+        proxy.address = address.chars().take_while(part_of_it).collect();
         proxy
     }
 
@@ -45,6 +45,7 @@ impl Setup {
             .arg(config)
             .args(["--listen", "127.0.0.1:0"])
             .args(self.arguments)
+            .env_remove("ONEMCP_CONFIG")
             .env("ONEMCP_STATE_DIR", scratch.path().join("state"))
             .envs(self.environment)
             .stdin(Stdio::null())
@@ -55,7 +56,7 @@ impl Setup {
         let logs = Logs::new();
         logs.collect(child.stderr.take().expect("stderr is piped"));
         logs.collect(child.stdout.take().expect("stdout is piped"));
-        Proxy { child, logs, scratch, address: String::new() }
+        Proxy { child, logs, scratch, address: String::new(), children: Vec::new() }
     }
 }
 
@@ -65,6 +66,8 @@ pub(crate) struct Proxy {
     pub(crate) logs: Logs,
     scratch: Scratch,
     address: String,
+    /// Those it had when it was asked to end.
+    children: Vec<u32>,
 }
 
 impl Proxy {
@@ -89,6 +92,7 @@ impl Proxy {
 
     /// Sends SIGTERM and waits for the end.
     pub(crate) async fn terminate(&mut self) -> ExitStatus {
+        self.children = process::descendants(self.child.id());
         process::terminate(self.child.id());
         self.ended().await
     }
@@ -104,10 +108,16 @@ impl Proxy {
 
 impl Drop for Proxy {
     fn drop(&mut self) {
-        let children = process::descendants(self.child.id());
+        let mut children = std::mem::take(&mut self.children);
+        if matches!(self.child.try_wait(), Ok(None)) {
+            // Stopped, it cannot start another one between the look and the kill.
+            process::signal(self.child.id(), rustix::process::Signal::STOP);
+            children.extend(process::descendants(self.child.id()));
+        }
         drop(self.child.kill());
         drop(self.child.wait());
         let left: Vec<u32> = children.into_iter().filter(|pid| process::outlives(*pid)).collect();
+        left.iter().for_each(|pid| process::signal(*pid, rustix::process::Signal::KILL));
         if std::thread::panicking() {
             eprintln!("--- what 1mcp logged\n{}", self.logs.text());
             return;

@@ -15,7 +15,7 @@
 //! | `ignoreEof` | stay when stdin closes (stdio) |
 //! | `sessions`, `sse` | HTTP only: `false` for no session ids; `true` to answer all by SSE |
 //!
-//! Steps, in order; without `result` or `error` at the end the request is never answered:
+//! Steps, planned when the message is heard and done in order; without `result` or `error` at the end the request is never answered:
 //!
 //! | step | meaning |
 //! |---|---|
@@ -210,7 +210,7 @@ impl Peer {
         let Some(filter) = filter_name(method) else {
             return say(&notification(method, params.clone()));
         };
-        if self.listens.is_empty() {
+        if self.listens.is_empty() && self.legacy() {
             let text = notification(method, params.clone()).to_string();
             return vec![Act::Say(Lane::Standing, text)];
         }
