@@ -1,0 +1,1 @@
+//! What someone with an MCP client is promised.

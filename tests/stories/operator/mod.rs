@@ -1,0 +1,1 @@
+//! What someone who runs the gateway is promised.
