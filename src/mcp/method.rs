@@ -1,0 +1,214 @@
+//! One table of all methods: which revisions know them, and how a request of each is served.
+
+use crate::mcp::Revision;
+
+/// The four lists.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[allow(missing_docs)] // the names of the specification
+pub enum ListKind {
+    Tools,
+    Prompts,
+    Resources,
+    Templates,
+}
+
+/// How a client's request is served.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Routing {
+    /// The handshake of the legacy era.
+    Initialize,
+    /// `server/discover`.
+    Discover,
+    /// Answered at once.
+    Ping,
+    /// A level for the session.
+    SetLevel,
+    /// From the catalog.
+    List(ListKind),
+    /// To the upstream of the tool in `params.name`.
+    Tool,
+    /// To the upstream of the prompt in `params.name`.
+    Prompt,
+    /// To the upstream of the resource in `params.uri`.
+    Resource,
+    /// To the upstream of the prompt or resource in `params.ref`.
+    Completion,
+    /// By the hub.
+    Subscribe,
+    /// By the hub.
+    Unsubscribe,
+    /// By the hub.
+    Listen,
+    /// Not a request of a client.
+    Nowhere,
+}
+
+macro_rules! methods {
+    ($($name:ident $text:literal $first:ident..=$last:ident $routing:expr;)*) => {
+        /// A method or notification of any revision.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+        #[allow(missing_docs)] // the wire names stand in the table
+        pub enum Method { $($name,)* }
+
+        impl Method {
+            /// Every method.
+            pub const ALL: &[Self] = &[$(Self::$name,)*];
+
+            /// From its name on the wire.
+            pub fn parse(name: &str) -> Option<Self> {
+                match name { $($text => Some(Self::$name),)* _ => None }
+            }
+
+            /// Its name on the wire.
+            pub fn name(self) -> &'static str {
+                match self { $(Self::$name => $text,)* }
+            }
+
+            /// How a client's request is served.
+            pub fn route(self) -> Routing {
+                match self { $(Self::$name => $routing,)* }
+            }
+
+            fn first(self) -> Revision {
+                match self { $(Self::$name => Revision::$first,)* }
+            }
+
+            fn last(self) -> Revision {
+                match self { $(Self::$name => Revision::$last,)* }
+            }
+        }
+    };
+}
+
+methods! {
+    Initialize "initialize" V2024_11_05..=V2025_11_25 Routing::Initialize;
+    Ping "ping" V2024_11_05..=V2025_11_25 Routing::Ping;
+    Discover "server/discover" V2026_07_28..=V2026_07_28 Routing::Discover;
+    ToolsList "tools/list" V2024_11_05..=V2026_07_28 Routing::List(ListKind::Tools);
+    ToolsCall "tools/call" V2024_11_05..=V2026_07_28 Routing::Tool;
+    PromptsList "prompts/list" V2024_11_05..=V2026_07_28 Routing::List(ListKind::Prompts);
+    PromptsGet "prompts/get" V2024_11_05..=V2026_07_28 Routing::Prompt;
+    ResourcesList "resources/list" V2024_11_05..=V2026_07_28 Routing::List(ListKind::Resources);
+    TemplatesList "resources/templates/list" V2024_11_05..=V2026_07_28 Routing::List(ListKind::Templates);
+    ResourcesRead "resources/read" V2024_11_05..=V2026_07_28 Routing::Resource;
+    Subscribe "resources/subscribe" V2024_11_05..=V2025_11_25 Routing::Subscribe;
+    Unsubscribe "resources/unsubscribe" V2024_11_05..=V2025_11_25 Routing::Unsubscribe;
+    Complete "completion/complete" V2024_11_05..=V2026_07_28 Routing::Completion;
+    SetLevel "logging/setLevel" V2024_11_05..=V2025_11_25 Routing::SetLevel;
+    Listen "subscriptions/listen" V2026_07_28..=V2026_07_28 Routing::Listen;
+    CreateMessage "sampling/createMessage" V2024_11_05..=V2025_11_25 Routing::Nowhere;
+    RootsList "roots/list" V2024_11_05..=V2025_11_25 Routing::Nowhere;
+    Elicit "elicitation/create" V2025_06_18..=V2025_11_25 Routing::Nowhere;
+    Initialized "notifications/initialized" V2024_11_05..=V2025_11_25 Routing::Nowhere;
+    Cancelled "notifications/cancelled" V2024_11_05..=V2026_07_28 Routing::Nowhere;
+    Progress "notifications/progress" V2024_11_05..=V2026_07_28 Routing::Nowhere;
+    LogMessage "notifications/message" V2024_11_05..=V2026_07_28 Routing::Nowhere;
+    ToolsChanged "notifications/tools/list_changed" V2024_11_05..=V2026_07_28 Routing::Nowhere;
+    PromptsChanged "notifications/prompts/list_changed" V2024_11_05..=V2026_07_28 Routing::Nowhere;
+    ResourcesChanged "notifications/resources/list_changed" V2024_11_05..=V2026_07_28 Routing::Nowhere;
+    ResourceUpdated "notifications/resources/updated" V2024_11_05..=V2026_07_28 Routing::Nowhere;
+    RootsChanged "notifications/roots/list_changed" V2024_11_05..=V2025_11_25 Routing::Nowhere;
+    ElicitationComplete "notifications/elicitation/complete" V2025_11_25..=V2025_11_25 Routing::Nowhere;
+    Acknowledged "notifications/subscriptions/acknowledged" V2026_07_28..=V2026_07_28 Routing::Nowhere;
+}
+
+impl Method {
+    /// Whether the revision has this method.
+    pub fn known_in(self, revision: Revision) -> bool {
+        (self.first()..=self.last()).contains(&revision)
+    }
+
+    /// Whether a client of this revision may send this as a request.
+    pub fn client_request_in(self, revision: Revision) -> bool {
+        self.route() != Routing::Nowhere && self.known_in(revision)
+    }
+
+    /// The member of `params` that `Mcp-Name` mirrors.
+    pub fn mcp_name_param(self) -> Option<&'static str> {
+        match self {
+            Self::ToolsCall | Self::PromptsGet => Some("name"),
+            Self::ResourcesRead => Some("uri"),
+            _ => None,
+        }
+    }
+
+    /// Whether a complete result of it says how long it may be cached (server/utilities/caching).
+    pub fn is_cacheable(self) -> bool {
+        matches!(self.route(), Routing::Discover | Routing::List(_) | Routing::Resource)
+    }
+}
+
+impl ListKind {
+    /// All four, in a fixed order.
+    pub const ALL: [Self; 4] = [Self::Tools, Self::Prompts, Self::Resources, Self::Templates];
+
+    /// The request for it.
+    pub fn method(self) -> Method {
+        match self {
+            Self::Tools => Method::ToolsList,
+            Self::Prompts => Method::PromptsList,
+            Self::Resources => Method::ResourcesList,
+            Self::Templates => Method::TemplatesList,
+        }
+    }
+
+    /// The member of the result that holds the entries.
+    pub fn member(self) -> &'static str {
+        match self {
+            Self::Tools => "tools",
+            Self::Prompts => "prompts",
+            Self::Resources => "resources",
+            Self::Templates => "resourceTemplates",
+        }
+    }
+
+    /// The member of an entry that it is known by.
+    pub fn key(self) -> &'static str {
+        match self {
+            Self::Tools | Self::Prompts => "name",
+            Self::Resources => "uri",
+            Self::Templates => "uriTemplate",
+        }
+    }
+
+    /// The notification that it has changed; resources and templates share one.
+    pub fn changed(self) -> Method {
+        match self {
+            Self::Tools => Method::ToolsChanged,
+            Self::Prompts => Method::PromptsChanged,
+            Self::Resources | Self::Templates => Method::ResourcesChanged,
+        }
+    }
+
+    /// This list and no other.
+    pub fn alone(self) -> &'static [Self] {
+        match self {
+            Self::Tools => &[Self::Tools],
+            Self::Prompts => &[Self::Prompts],
+            Self::Resources => &[Self::Resources],
+            Self::Templates => &[Self::Templates],
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_method_has_one_name() {
+        for method in Method::ALL {
+            assert_eq!(Method::parse(method.name()), Some(*method));
+        }
+    }
+
+    #[test]
+    fn each_era_has_its_own_requests() {
+        let requests =
+            |revision| Method::ALL.iter().filter(|m| m.client_request_in(revision)).count();
+        assert_eq!(requests(Revision::MODERN), 10);
+        assert_eq!(requests(Revision::LATEST_LEGACY), 13);
+        assert!(!Method::Ping.client_request_in(Revision::MODERN));
+        assert!(!Method::CreateMessage.client_request_in(Revision::LATEST_LEGACY));
+    }
+}
