@@ -6,6 +6,7 @@
 
 use crate::base::label::{LABEL_CHARS, Label};
 use crate::base::text::{is_harmful, terminal_safe};
+pub use crate::config::fuzz::config;
 use crate::wire::line::{LineDecoder, LineError, unfold};
 use crate::wire::sse::decode::{Event, EventDecoder, SseError};
 use crate::wire::sse::encode;
@@ -17,8 +18,14 @@ use std::borrow::Cow;
 pub type Target = fn(&[u8]);
 
 /// Every target by the name of its folder in `fuzz/seeds/`. A new parser adds its line here.
-pub const TARGETS: &[(&str, Target)] =
-    &[("header_value", header_value), ("line", line), ("sse", sse), ("text", text), ("uri", uri)];
+pub const TARGETS: &[(&str, Target)] = &[
+    ("config", config),
+    ("header_value", header_value),
+    ("line", line),
+    ("sse", sse),
+    ("text", text),
+    ("uri", uri),
+];
 
 /// Sizes of limit that a small input can reach, and one it cannot.
 const LIMITS: [usize; 4] = [0, 7, 64, usize::MAX];

@@ -3,6 +3,7 @@
 //! Only the configuration file is ever read into this tree; MCP messages never are. Members keep the
 //! file's order. `Debug` shows kinds and never values, because the file may hold secrets.
 
+use std::borrow::Cow;
 use std::fmt;
 
 use super::fault::{Fault, Finding, Scope};
@@ -53,12 +54,6 @@ pub struct Member {
     pub key_span: Span,
     /// The value.
     pub node: Node,
-}
-
-impl Member {
-    fn contains(&self, at: usize) -> bool {
-        self.key_span.start <= at && at < self.node.span.end.max(self.key_span.end)
-    }
 }
 
 impl Node {
@@ -141,20 +136,20 @@ pub struct Document {
     pub relaxed: bool,
     /// Offset of the first byte of every line.
     lines: Vec<usize>,
-    /// Pointer tokens of the objects whose members are entries (`mcpServers`, …).
-    entry_roots: Vec<Vec<String>>,
+    /// Pointer tokens of the object whose members are the entries (`mcpServers`, …).
+    entry_root: Option<&'static [&'static str]>,
 }
 
 impl Document {
     pub(super) fn new(text: String, root: Option<Node>, relaxed: bool) -> Self {
         let breaks = memchr::memchr_iter(b'\n', text.as_bytes()).map(|at| at + 1);
         let lines = std::iter::once(0).chain(breaks).collect();
-        Document { text, root, relaxed, lines, entry_roots: Vec::new() }
+        Document { text, root, relaxed, lines, entry_root: None }
     }
 
-    /// Says which objects hold the entries, so that faults know how far they reach.
-    pub(super) fn set_entry_roots(&mut self, roots: Vec<Vec<String>>) {
-        self.entry_roots = roots;
+    /// Says which object holds the entries, so that faults know how far they reach.
+    pub(super) fn set_entry_root(&mut self, root: Option<&'static [&'static str]>) {
+        self.entry_root = root;
     }
 
     /// Line and column (characters) of a byte offset, both from 1.
@@ -166,19 +161,27 @@ impl Document {
     }
 
     /// The pointer tokens of the innermost value whose member or element holds this offset.
-    fn tokens(&self, at: usize) -> Vec<String> {
+    fn tokens(&self, at: usize) -> Vec<Cow<'_, str>> {
         let mut tokens = Vec::new();
         let mut node = self.root.as_ref();
         while let Some(here) = node {
             node = match &here.value {
-                Value::Object(members) => members.iter().find(|m| m.contains(at)).map(|member| {
-                    tokens.push(member.key.clone());
-                    &member.node
-                }),
+                Value::Object(members) => {
+                    let next = members.partition_point(|member| member.key_span.start <= at);
+                    let member = next.checked_sub(1).and_then(|index| members.get(index));
+                    member.filter(|member| at < member.node.span.end.max(member.key_span.end)).map(
+                        |member| {
+                            tokens.push(Cow::Borrowed(member.key.as_str()));
+                            &member.node
+                        },
+                    )
+                }
                 Value::Array(elements) => {
-                    let holds = |n: &Node| n.span.start <= at && at < n.span.end;
-                    elements.iter().enumerate().find(|(_, n)| holds(n)).map(|(index, element)| {
-                        tokens.push(index.to_string());
+                    let next = elements.partition_point(|element| element.span.start <= at);
+                    let index = next.checked_sub(1);
+                    let element = index.and_then(|index| Some((index, elements.get(index)?)));
+                    element.filter(|(_, element)| at < element.span.end).map(|(index, element)| {
+                        tokens.push(Cow::Owned(index.to_string()));
                         element
                     })
                 }
@@ -188,12 +191,11 @@ impl Document {
         tokens
     }
 
-    fn scope(&self, tokens: &[String]) -> Scope {
-        let holder = self.entry_roots.iter().find(|root| tokens.starts_with(root));
-        match holder.and_then(|root| tokens.get(root.len())) {
-            Some(key) => Scope::Entry(key.clone()),
-            None => Scope::File,
-        }
+    /// The key of the entry that a place is in.
+    fn entry_key<'a>(&self, tokens: &'a [Cow<'_, str>]) -> Option<&'a str> {
+        let root = self.entry_root?;
+        let key = tokens.get(root.len())?;
+        tokens.iter().zip(root).all(|(token, name)| token == name).then_some(key)
     }
 
     /// Gives a finding its place.
@@ -202,7 +204,10 @@ impl Document {
         let (line, column) = self.position(finding.at);
         Fault {
             severity: finding.severity,
-            scope: self.scope(&tokens),
+            scope: match self.entry_key(&tokens) {
+                Some(key) => Scope::Entry(key.to_owned()),
+                None => Scope::File,
+            },
             pointer: pointer(&tokens),
             line,
             column,
@@ -215,12 +220,12 @@ impl Document {
 
     /// Whether a finding at this offset concerns one entry alone.
     pub(super) fn in_entry(&self, at: usize) -> bool {
-        matches!(self.scope(&self.tokens(at)), Scope::Entry(_))
+        self.entry_key(&self.tokens(at)).is_some()
     }
 }
 
 // RFC 6901 §3: `~` and `/` inside a token are written `~0` and `~1`.
-fn pointer(tokens: &[String]) -> String {
+fn pointer(tokens: &[Cow<'_, str>]) -> String {
     let mut out = String::new();
     for token in tokens {
         out.push('/');
@@ -232,5 +237,27 @@ fn pointer(tokens: &[String]) -> String {
 impl fmt::Debug for Document {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Document({} bytes, root: {:?})", self.text.len(), self.root)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::parse;
+
+    #[test]
+    fn every_place_has_its_pointer() {
+        let text = r#"{"a": [1, {"b/c~": true}], "d": {}}"#;
+        let (document, _) = parse::read(text.as_bytes());
+        let pointer = |at: &str| {
+            let at = text.find(at).expect("part of the text");
+            super::pointer(&document.tokens(at))
+        };
+        assert_eq!(super::pointer(&document.tokens(0)), "");
+        assert_eq!(pointer("\"a"), "/a");
+        assert_eq!(pointer("[1"), "/a");
+        assert_eq!(pointer("1,"), "/a/0");
+        assert_eq!(pointer(", {"), "/a");
+        assert_eq!(pointer("true"), "/a/1/b~1c~0");
+        assert_eq!(pointer("\"d"), "/d");
     }
 }

@@ -7,6 +7,7 @@
 use std::fmt;
 
 use super::document::Document;
+use crate::base::text::is_harmful;
 
 /// Most faults reported for one file; beyond it one last line counts the rest.
 pub const MAX_FAULTS: usize = 100;
@@ -84,12 +85,11 @@ impl fmt::Display for InFile<'_> {
     }
 }
 
-/// Keys come from the file and end up on a terminal: controls and bidi marks are written as escapes.
-pub(super) fn printable(text: &str) -> String {
+/// Keys come from the file and end up on a terminal: one line, without escapes and bidi marks.
+fn printable(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for c in text.chars() {
-        let invisible = matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{feff}');
-        if c.is_control() || invisible {
+        if is_harmful(c) {
             out.extend(c.escape_unicode());
         } else {
             out.push(c);

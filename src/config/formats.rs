@@ -99,10 +99,9 @@ fn entries<'a>(root: &'a Node, findings: &mut Findings) -> (&'a [Member], bool) 
 }
 
 /// Where the entries of this document stand, for telling how far a fault reaches.
-pub(super) fn entry_root(document: &Document) -> Vec<Vec<String>> {
-    let Some(root) = &document.root else { return Vec::new() };
-    let path = ENTRY_ROOTS.iter().find(|(path, _)| at_path(root, path).is_some());
-    path.map(|(path, _)| path.iter().map(|key| (*key).to_owned()).collect()).into_iter().collect()
+pub(super) fn entry_root(document: &Document) -> Option<&'static [&'static str]> {
+    let root = document.root.as_ref()?;
+    ENTRY_ROOTS.iter().map(|(path, _)| *path).find(|path| at_path(root, path).is_some())
 }
 
 fn format(top: &[Member], entries: &[Member]) -> Format {

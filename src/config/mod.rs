@@ -39,7 +39,7 @@ pub use model::{
     MAX_SLUG_BYTES, MAX_URLS, ProtocolPin, RejectedEntry, Restart, SecretText, Slug, Stdio,
     Transport,
 };
-pub use parse::{MAX_DEPTH, MAX_FILE_BYTES, MAX_NODES};
+pub use parse::{MAX_DEPTH, MAX_FILE_BYTES, MAX_KEY_BYTES, MAX_NODES};
 pub use resolve::{File, Parsed, Resolved, parse, resolve};
 pub use schema::{Key, Standing};
 pub use settings::{MAX_LISTEN, parse_listen};

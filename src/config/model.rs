@@ -9,6 +9,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::url::{HttpUrl, is_loopback_ip};
+use crate::base::limits;
+use crate::base::secret::Secret;
 
 /// Most entries of one file.
 pub const MAX_ENTRIES: usize = 512;
@@ -315,7 +317,7 @@ pub enum LogFormat {
 pub struct Limits {
     /// Largest JSON-RPC message in either direction, in bytes.
     pub message_bytes: usize,
-    /// Largest head (request line and header fields) of an HTTP request, in bytes.
+    /// Largest set of header fields of one HTTP request or response, in bytes.
     pub header_bytes: usize,
     /// Most downstream connections at one time.
     pub connections: usize,
@@ -327,11 +329,20 @@ pub struct Limits {
     pub list_pages: usize,
 }
 
+impl Limits {
+    /// Those on what a peer may send, with what follows from them.
+    pub fn peer(&self) -> limits::Limits {
+        let header_bytes = self.header_bytes;
+        limits::Limits { header_bytes, ..limits::Limits::for_messages(self.message_bytes) }
+    }
+}
+
 impl Default for Limits {
     fn default() -> Self {
+        let peer = limits::Limits::default();
         Limits {
-            message_bytes: 16 * 1024 * 1024,
-            header_bytes: 64 * 1024,
+            message_bytes: peer.message_bytes,
+            header_bytes: peer.header_bytes,
             connections: 1024,
             sessions: 1024,
             in_flight: 256,
@@ -377,27 +388,31 @@ pub const LIMITS: &[LimitRow] = &[
     LimitRow { key: "listPages", least: 1, most: 10_000, field: |limits| &mut limits.list_pages },
 ];
 
-/// A value from `env`, `headers` or a secret file: it is never printed.
-#[derive(Clone, PartialEq, Eq)]
-pub struct SecretText(String);
+/// A text from `env`, `headers` or a secret file. Unlike a bare [`Secret`] it can be compared,
+/// because a reload must see that it changed; both sides are the operator's own, so the time that
+/// takes tells nobody anything.
+#[derive(Debug, Clone)]
+pub struct SecretText(Secret<String>);
 
 impl SecretText {
     /// Wraps a value.
     pub fn new(text: String) -> Self {
-        SecretText(text)
+        SecretText(Secret::new(text))
     }
 
     /// The value itself, for the one place that sends it.
     pub fn expose(&self) -> &str {
-        &self.0
+        self.0.expose()
     }
 }
 
-impl fmt::Debug for SecretText {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("SecretText(…)")
+impl PartialEq for SecretText {
+    fn eq(&self, other: &Self) -> bool {
+        self.expose() == other.expose()
     }
 }
+
+impl Eq for SecretText {}
 
 #[cfg(test)]
 mod tests {

@@ -14,6 +14,8 @@ use super::fault::Findings;
 pub const MAX_FILE_BYTES: usize = 4 * 1024 * 1024;
 /// Deepest nesting of arrays and objects.
 pub const MAX_DEPTH: usize = 64;
+/// Longest key, in bytes; bounds what a report can repeat.
+pub const MAX_KEY_BYTES: usize = 4096;
 /// Most values in one file; bounds the memory of the tree.
 pub const MAX_NODES: usize = 100_000;
 
@@ -309,6 +311,11 @@ impl Reader<'_> {
                 return None;
             }
         };
+        if key.len() > MAX_KEY_BYTES {
+            self.mistake(start, &format!("the key is longer than {MAX_KEY_BYTES} bytes"));
+            self.stop();
+            return None;
+        }
         let key_span = self.span_from(start);
         self.trivia();
         if self.peek() == Some(b':') {
@@ -565,6 +572,8 @@ mod tests {
         assert!(found.iter().all(|f| f.ends_with("nested deeper than 64 levels")), "{found:?}");
         let many = format!("[{}1]", "1,".repeat(MAX_NODES));
         assert!(faults(&many).iter().all(|f| f.ends_with("more than 100000 values")));
+        let long = format!("{{\"{}\": 1}}", "k".repeat(MAX_KEY_BYTES + 1));
+        assert_eq!(faults(&long), ["1:2: the key is longer than 4096 bytes"]);
         let huge = " ".repeat(MAX_FILE_BYTES + 1);
         assert_eq!(faults(&huge), ["1:1: expected at most 4194304 bytes, found 4194305 bytes"]);
     }

@@ -41,8 +41,8 @@ pub struct Resolved {
 /// Reads the bytes of a file.
 pub fn parse(bytes: &[u8]) -> Parsed {
     let (mut document, findings) = reader::read(bytes);
-    let roots = formats::entry_root(&document);
-    document.set_entry_roots(roots);
+    let root = formats::entry_root(&document);
+    document.set_entry_root(root);
     let faults = findings.clone().into_faults(&document);
     Parsed { file: File { document, findings }, faults }
 }

@@ -211,8 +211,7 @@ fn our_settings_are_read() {
           "mcpServers": {
             "a": {"type": "builtin", "protocol": "modern", "enabledTools": ["x"],
                   "timeouts": {"startMs": "2s"}, "restart": {"max": 0}},
-            "b": {"url": ["http://127.0.0.1:1/", "http://10.0.0.1:2/mcp"],
-                  "dangerouslyAllowPlainHttp": true}}}"#,
+            "b": {"url": ["http://127.0.0.1:1/", "http://[::1]:2/mcp"]}}}"#,
     );
     let gateway = &config.gateway;
     assert_eq!(gateway.listen.len(), 2);
@@ -233,6 +232,20 @@ fn our_settings_are_read() {
     assert!(a.allows_tool("x") && !a.allows_tool("y"));
     assert_eq!(http(&config, "b").urls.len(), 2);
     assert_eq!(config.entries.iter().map(|entry| entry.position).collect::<Vec<_>>(), [0, 1]);
+}
+
+#[test]
+fn plain_http_to_another_machine_is_allowed_by_a_dangerous_name_only() {
+    let resolved =
+        resolved(&one(r#"{"url": "http://10.0.0.1:2/", "dangerouslyAllowPlainHttp": true}"#));
+    assert_eq!(
+        lines(&resolved),
+        [
+            "1:30 /mcpServers/a/url: `dangerouslyAllowPlainHttp`: others can read and change the traffic"
+        ]
+    );
+    assert_eq!(http(config(&resolved), "a").urls.len(), 1);
+    assert_eq!(config(&self::resolved(&one(r#"{"url": "http://10.0.0.1:2/"}"#))).entries, []);
 }
 
 #[test]
@@ -503,6 +516,14 @@ fn control_characters_in_keys_are_escaped() {
         lines(&resolved),
         ["1:39 /mcpServers/a/\\u{1b}[31m\\u{202e}: unknown key `\\u{1b}[31m\\u{202e}` is ignored"]
     );
+}
+
+#[test]
+fn a_file_full_of_faults_is_read_quickly() {
+    // Takes minutes if looking a place up walks over all its neighbours.
+    let twice = "\"k\":1,".repeat(90_000);
+    let resolved = resolved(&one(&format!("{{\"command\": \"x\", \"env\": {{{twice}}}}}")));
+    assert_eq!(resolved.faults.len(), MAX_FAULTS + 1);
 }
 
 #[test]

@@ -314,7 +314,10 @@ fn address(
         findings.error(at, "the address is this gateway's own");
     } else if url.scheme() == Scheme::Https {
         findings.error(at, "https upstreams are not supported yet");
-    } else if !url.is_loopback() && !plain {
+    } else if !url.is_loopback() && plain {
+        // A dangerous option is said aloud every time it is used.
+        findings.warning(at, "`dangerouslyAllowPlainHttp`: others can read and change the traffic");
+    } else if !url.is_loopback() {
         let message = "plain http to another machine can be read and changed on the way; \
                        `\"dangerouslyAllowPlainHttp\": true` allows it";
         findings.error(at, message);
