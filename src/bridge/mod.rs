@@ -1,1 +1,11 @@
 //! Legacy to modern and back: a message and two revisions come in, edited bytes come out (pure).
+//!
+//! The edits are those that the protocol demands and no others: ids and progress tokens always;
+//! names and URIs where several upstreams share one endpoint; protocol metadata and error codes
+//! where the eras differ. Everything else stays byte for byte.
+
+pub mod initialize;
+pub mod listen;
+pub mod notification;
+pub mod request;
+pub mod response;

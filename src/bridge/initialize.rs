@@ -1,0 +1,346 @@
+//! Introductions in both eras and both directions: who we are to clients, who upstreams are to us.
+
+use crate::bridge::request::own_members;
+use crate::mcp::{Era, ListKind, LogLevel, Method, Revision, ServerCapabilities, meta};
+use crate::wire::json::{self, Kind, Object};
+use crate::wire::jsonrpc::error::result_json;
+use crate::wire::jsonrpc::{Call, Code, Rejected, RequestId, Response};
+use bytes::Bytes;
+
+/// Most characters of instructions that are taken from one upstream.
+pub const MAX_INSTRUCTIONS: usize = 16 << 10;
+
+/// What an upstream says of itself.
+#[derive(Debug, Clone)]
+pub struct Peer {
+    /// The revision that is spoken with it.
+    pub revision: Revision,
+    /// What it can do.
+    pub capabilities: ServerCapabilities,
+    /// How it wants to be used.
+    pub instructions: Option<String>,
+}
+
+/// What the answer to the probe means (MCP 2026-07-28 basic/transports/stdio).
+#[derive(Debug, Clone)]
+pub enum Verdict {
+    /// A modern server that speaks our revision.
+    Modern(Peer),
+    /// A modern server that speaks another revision that we speak.
+    RetryAt(Revision),
+    /// Not a modern server: `initialize` comes next.
+    Legacy,
+    /// A modern server with which we have no revision in common.
+    Incompatible(String),
+}
+
+/// `server/discover` of ours.
+pub fn discover_request(id: u64, revision: Revision) -> Bytes {
+    own_request(id, Method::Discover, revision, "")
+}
+
+/// `initialize` of ours: nothing is declared that could not be bridged.
+pub fn initialize_request(id: u64) -> Bytes {
+    Bytes::from(format!(
+        "{{\"jsonrpc\":\"2.0\",\"id\":{id},\"method\":\"initialize\",\"params\":{{\"protocolVersion\":\"{}\",\"capabilities\":{{}},\"clientInfo\":{}}}}}",
+        Revision::LATEST_LEGACY.as_str(),
+        meta::OURSELVES,
+    ))
+}
+
+/// The end of a legacy handshake.
+pub fn initialized_notification() -> Bytes {
+    Bytes::from_static(b"{\"jsonrpc\":\"2.0\",\"method\":\"notifications/initialized\"}")
+}
+
+/// A list request of ours; the cursor is a raw JSON string.
+pub fn list_request(id: u64, revision: Revision, kind: ListKind, cursor: Option<&Bytes>) -> Bytes {
+    let cursor = cursor.map(|cursor| format!("\"cursor\":{}", String::from_utf8_lossy(cursor)));
+    own_request(id, kind.method(), revision, &cursor.unwrap_or_default())
+}
+
+/// `logging/setLevel` of ours.
+pub fn set_level_request(id: u64, level: LogLevel) -> Bytes {
+    let member = format!("\"level\":\"{}\"", level.as_str());
+    own_request(id, Method::SetLevel, Revision::LATEST_LEGACY, &member)
+}
+
+fn own_request(id: u64, method: Method, revision: Revision, member: &str) -> Bytes {
+    let mut params = Vec::new();
+    if revision.era() == Era::Modern {
+        params.push(format!("\"_meta\":{{{}}}", own_members(revision, None)));
+    }
+    if !member.is_empty() {
+        params.push(member.to_owned());
+    }
+    let params = if params.is_empty() {
+        String::new()
+    } else {
+        format!(",\"params\":{{{}}}", params.join(","))
+    };
+    let name = method.name();
+    Bytes::from(format!("{{\"jsonrpc\":\"2.0\",\"id\":{id},\"method\":\"{name}\"{params}}}"))
+}
+
+/// Judges the answer to `server/discover`. Anything but a proper result or one of the errors of
+/// the modern era, whatever its code, is an answer of a legacy server.
+pub fn probe_verdict(response: &Response) -> Verdict {
+    match (response.result(), response.error_code()) {
+        (Some(result), _) => discovered(&response.bytes, result),
+        (None, Some(-32022)) => refused(response),
+        (None, Some(code @ (-32020 | -32021))) => {
+            Verdict::Incompatible(format!("it refuses server/discover with {code}"))
+        }
+        _ => Verdict::Legacy,
+    }
+}
+
+fn discovered(bytes: &[u8], result: &Object) -> Verdict {
+    let Some(versions) = versions(bytes, result, "supportedVersions") else {
+        return Verdict::Legacy;
+    };
+    if !versions.iter().any(|version| version == Revision::MODERN.as_str()) {
+        return choose(&versions);
+    }
+    let capabilities = result.value(bytes, "capabilities").filter(|v| v.kind == Kind::Object);
+    let capabilities = capabilities.and_then(|value| Object::read(bytes, value.span).ok());
+    Verdict::Modern(Peer {
+        revision: Revision::MODERN,
+        capabilities: ServerCapabilities::read(bytes, &capabilities.unwrap_or_default()),
+        instructions: instructions(bytes, result),
+    })
+}
+
+fn versions(bytes: &[u8], object: &Object, key: &str) -> Option<Vec<String>> {
+    let list = object.value(bytes, key).filter(|value| value.kind == Kind::Array)?;
+    let elements = json::elements(bytes, list.span).ok()?;
+    Some(elements.iter().filter_map(|v| v.text(bytes).map(|text| text.into_owned())).collect())
+}
+
+fn refused(response: &Response) -> Verdict {
+    let crate::wire::jsonrpc::Outcome::Error { error, .. } = &response.outcome else {
+        return Verdict::Legacy;
+    };
+    let bytes = &response.bytes;
+    let data = error.value(bytes, "data").filter(|value| value.kind == Kind::Object);
+    let data = data.and_then(|data| Object::read(bytes, data.span).ok());
+    let versions = data.and_then(|data| versions(bytes, &data, "supported"));
+    versions.map_or(Verdict::Legacy, |versions| choose(&versions))
+}
+
+/// The best of the versions that a server names. One that names only legacy dates is met with
+/// `initialize`, as the official SDKs do.
+fn choose(versions: &[String]) -> Verdict {
+    let known = versions.iter().filter_map(|version| Revision::parse(version)).max();
+    match known {
+        Some(revision) if revision.era() == Era::Modern => Verdict::RetryAt(revision),
+        Some(_) => Verdict::Legacy,
+        None => Verdict::Incompatible(format!(
+            "it speaks {} and not {}",
+            crate::base::label::Label::new(&versions.join(", ")),
+            Revision::MODERN.as_str()
+        )),
+    }
+}
+
+fn instructions(bytes: &[u8], result: &Object) -> Option<String> {
+    let text = result.text(bytes, "instructions")?;
+    Some(text.chars().take(MAX_INSTRUCTIONS).collect())
+}
+
+/// Reads the answer to `initialize`.
+///
+/// # Errors
+/// Why there is no session with this server.
+pub fn read_initialize_result(response: &Response) -> Result<Peer, String> {
+    let bytes = &response.bytes;
+    let Some(result) = response.result() else {
+        let code = response.error_code().unwrap_or_default();
+        let text = response.error_message().unwrap_or_default();
+        let text = crate::base::label::Label::new(&text);
+        return Err(format!("it refuses initialize with {code}: {text}"));
+    };
+    let version = result.text(bytes, "protocolVersion").unwrap_or_default();
+    let revision = Revision::parse(&version).filter(|revision| revision.era() == Era::Legacy);
+    let revision = revision.ok_or_else(|| {
+        let version = crate::base::label::Label::new(&version);
+        format!("it wants protocol version {version}, which is not supported")
+    })?;
+    let capabilities = result.value(bytes, "capabilities").filter(|v| v.kind == Kind::Object);
+    let capabilities = capabilities.and_then(|value| Object::read(bytes, value.span).ok());
+    let mut capabilities = ServerCapabilities::read(bytes, &capabilities.unwrap_or_default());
+    // the first revision had the method and no way to declare it
+    let completes = capabilities.prompts.is_some() || capabilities.resources.is_some();
+    capabilities.completions |= !revision.declares_completions() && completes;
+    Ok(Peer { revision, capabilities, instructions: instructions(bytes, result) })
+}
+
+/// What a client's `initialize` says, as far as it matters.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct InitializeParams {
+    requested: Option<Revision>,
+}
+
+impl InitializeParams {
+    /// The revision to speak: the requested one if it is of the legacy era, or the newest of it.
+    pub fn negotiate(&self) -> Revision {
+        let legacy = self.requested.filter(|revision| revision.era() == Era::Legacy);
+        legacy.unwrap_or(Revision::LATEST_LEGACY)
+    }
+}
+
+/// Reads a client's `initialize`.
+///
+/// # Errors
+/// -32602 with what was expected.
+pub fn read_initialize(call: &Call) -> Result<InitializeParams, Rejected> {
+    let invalid = |text| Rejected::new(Code::InvalidParams, text);
+    let version = call.param_text("protocolVersion");
+    let version =
+        version.ok_or_else(|| invalid("expected params.protocolVersion to be a string"))?;
+    for (key, text) in [
+        ("capabilities", "expected params.capabilities to be an object"),
+        ("clientInfo", "expected params.clientInfo to be an object"),
+    ] {
+        if call.param(key).is_none_or(|value| value.kind != Kind::Object) {
+            return Err(invalid(text));
+        }
+    }
+    Ok(InitializeParams { requested: Revision::parse(&version) })
+}
+
+/// The result of `initialize`.
+pub fn initialize_result(
+    revision: Revision,
+    capabilities: &ServerCapabilities,
+    instructions: Option<&str>,
+) -> Vec<u8> {
+    let mut out = format!(
+        "{{\"protocolVersion\":\"{}\",\"capabilities\":{},\"serverInfo\":{}",
+        revision.as_str(),
+        capabilities.to_json(Era::Legacy),
+        meta::OURSELVES,
+    )
+    .into_bytes();
+    end_with_instructions(&mut out, instructions);
+    out
+}
+
+/// The result of `server/discover`. It is not worth keeping: upstreams come and go.
+pub fn discover_result(capabilities: &ServerCapabilities, instructions: Option<&str>) -> Vec<u8> {
+    let mut out = format!(
+        "{{\"resultType\":\"complete\",\"supportedVersions\":[\"{}\"],\"capabilities\":{},\"ttlMs\":0,\"cacheScope\":\"private\",\"_meta\":{{\"{}\":{}}}",
+        Revision::MODERN.as_str(),
+        capabilities.to_json(Era::Modern),
+        meta::SERVER_INFO,
+        meta::OURSELVES,
+    )
+    .into_bytes();
+    end_with_instructions(&mut out, instructions);
+    out
+}
+
+fn end_with_instructions(out: &mut Vec<u8>, instructions: Option<&str>) {
+    if let Some(text) = instructions {
+        out.extend_from_slice(b",\"instructions\":");
+        json::encode_string(text, out);
+    }
+    out.push(b'}');
+}
+
+/// The instructions of several upstreams as one text: each under its name. Control characters are
+/// left out: the text goes into the context of a model, and its parts must not blur.
+pub fn merge_instructions(parts: &[(String, String)]) -> Option<String> {
+    let clean = |text: &str| -> String {
+        text.chars().filter(|c| !c.is_control() || matches!(c, '\n' | '\t')).collect()
+    };
+    let sections = parts.iter().map(|(key, text)| format!("# {}\n\n{}", clean(key), clean(text)));
+    let merged = sections.collect::<Vec<_>>().join("\n\n");
+    (!merged.is_empty()).then_some(merged)
+}
+
+/// The graceful end of a listen stream.
+pub fn listen_result(id: &RequestId) -> Bytes {
+    let token = String::from_utf8_lossy(id.token());
+    let key = meta::SUBSCRIPTION_ID;
+    let result = format!("{{\"resultType\":\"complete\",\"_meta\":{{\"{key}\":{token}}}}}");
+    result_json(id, result.as_bytes())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::wire::jsonrpc::Message;
+
+    fn answer(text: &str) -> Response {
+        let message = format!(r#"{{"jsonrpc":"2.0","id":1,{text}}}"#);
+        match Message::parse(Bytes::from(message)) {
+            Ok(Message::Response(response)) => response,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn verdicts_are_those_that_were_measured() {
+        let verdict = |text| format!("{:?}", probe_verdict(&answer(text)));
+        let modern = r#""result":{"supportedVersions":["2026-07-28"],"capabilities":{"tools":{}}}"#;
+        assert!(verdict(modern).starts_with("Modern"));
+        for legacy in [
+            r#""error":{"code":-32601,"message":"Method not found"}"#,
+            r#""error":{"code":-32602,"message":"Invalid request parameters"}"#,
+            r#""error":{"code":-32000,"message":"Server not initialized"}"#,
+            r#""result":{"tools":[]}"#,
+            r#""error":{"code":-32022,"message":"m","data":{"supported":["2025-11-25"]}}"#,
+            r#""error":{"code":-32022,"message":"m"}"#,
+        ] {
+            assert_eq!(verdict(legacy), "Legacy", "{legacy}");
+        }
+        let later = r#""error":{"code":-32022,"message":"m","data":{"supported":["2027-01-01"]}}"#;
+        assert!(verdict(later).starts_with("Incompatible"));
+        let same = r#""error":{"code":-32022,"message":"m","data":{"supported":["2026-07-28"]}}"#;
+        assert!(verdict(same).starts_with("RetryAt"));
+    }
+
+    #[test]
+    fn our_own_messages_are_messages() {
+        for message in [
+            discover_request(1, Revision::MODERN),
+            initialize_request(2),
+            initialized_notification(),
+            list_request(3, Revision::MODERN, ListKind::Tools, Some(&Bytes::from_static(b"\"\""))),
+            list_request(3, Revision::LATEST_LEGACY, ListKind::Tools, None),
+            set_level_request(4, LogLevel::Notice),
+            listen_result(&RequestId::from_number(5)),
+        ] {
+            assert!(Message::parse(message.clone()).is_ok(), "{message:?}");
+        }
+        let capabilities = ServerCapabilities::everything();
+        for result in [
+            initialize_result(Revision::LATEST_LEGACY, &capabilities, Some("a\n\"b")),
+            discover_result(&capabilities, None),
+        ] {
+            assert!(json::check(&result).is_ok());
+        }
+    }
+
+    #[test]
+    fn a_session_is_agreed_on() {
+        let peer = |text| read_initialize_result(&answer(text)).map(|peer| peer.revision);
+        let result = r#""result":{"protocolVersion":"2024-11-05","capabilities":{"prompts":{}}}"#;
+        assert_eq!(peer(result), Ok(Revision::V2024_11_05));
+        assert!(read_initialize_result(&answer(result)).expect("a peer").capabilities.completions);
+        assert!(peer(r#""result":{"protocolVersion":"2026-07-28","capabilities":{}}"#).is_err());
+        assert!(peer(r#""error":{"code":-32600,"message":"no"}"#).is_err());
+        let requested = |text| InitializeParams { requested: Revision::parse(text) }.negotiate();
+        assert_eq!(requested("2025-03-26"), Revision::V2025_03_26);
+        assert_eq!(requested("2026-07-28"), Revision::V2025_11_25);
+        assert_eq!(requested("1999-01-01"), Revision::V2025_11_25);
+    }
+
+    #[test]
+    fn instructions_stay_apart() {
+        let parts = [("a\u{1b}[2J".to_owned(), "use\u{0} me".to_owned()), ("b".into(), "x".into())];
+        assert_eq!(merge_instructions(&parts).as_deref(), Some("# a[2J\n\nuse me\n\n# b\n\nx"));
+        assert_eq!(merge_instructions(&[]), None);
+    }
+}

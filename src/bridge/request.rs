@@ -1,0 +1,210 @@
+//! A client's request as its upstream gets it.
+
+use crate::mcp::{Era, LogLevel, Method, Revision, Routing, meta};
+use crate::wire::json::{Object, Span};
+use crate::wire::jsonrpc::{Call, Request};
+use crate::wire::splice::Splice;
+
+/// Protocol metadata for a request whose client has none: legacy to modern.
+#[derive(Debug, Clone)]
+pub struct Stamp(String);
+
+impl Stamp {
+    /// Our own: nothing can be asked of the client through it.
+    pub fn ours(revision: Revision, level: Option<LogLevel>) -> Self {
+        Self(own_members(revision, level))
+    }
+}
+
+/// The members of `_meta` that every modern request of ours carries.
+pub(super) fn own_members(revision: Revision, level: Option<LogLevel>) -> String {
+    let mut members = format!(
+        "\"{}\":\"{}\",\"{}\":{},\"{}\":{{}}",
+        meta::PROTOCOL_VERSION,
+        revision.as_str(),
+        meta::CLIENT_INFO,
+        meta::OURSELVES,
+        meta::CLIENT_CAPABILITIES,
+    );
+    if let Some(level) = level {
+        members.push_str(&format!(",\"{}\":\"{}\"", meta::LOG_LEVEL, level.as_str()));
+    }
+    members
+}
+
+/// A request and what it is to become.
+#[derive(Debug)]
+pub struct RequestEdit<'a> {
+    /// The request as it came.
+    pub request: &'a Request,
+    /// The id that it gets, as a JSON token.
+    pub id: &'a [u8],
+    /// What replaces the client's progress token, as a JSON token.
+    pub progress_token: &'a [u8],
+    /// The era of the client.
+    pub client: Era,
+    /// The era of the upstream.
+    pub upstream: Era,
+    /// What replaces the name or URI that the method is routed by, as a JSON string token.
+    pub rename: Option<&'a [u8]>,
+    /// Metadata for a modern upstream, when the client is legacy.
+    pub stamp: Option<&'a Stamp>,
+}
+
+/// The edits that turn the client's request into the upstream's.
+pub fn request(edit: &RequestEdit<'_>) -> Splice {
+    let call = &edit.request.call;
+    let mut splice = Splice::new();
+    splice.replace(edit.request.id_span, edit.id);
+    if let Some(token) = call.meta_value(meta::PROGRESS_TOKEN) {
+        splice.replace(token.span, edit.progress_token);
+    }
+    if let (Some(name), Some(at)) = (edit.rename, routed_by(call)) {
+        splice.replace(at, name);
+    }
+    match (edit.client, edit.upstream) {
+        (Era::Modern, Era::Legacy) => remove_metadata(call, &mut splice),
+        (Era::Legacy, Era::Modern) => add_metadata(call, edit.stamp, &mut splice),
+        _ => {}
+    }
+    splice
+}
+
+/// Where the name or URI stands that the request is routed by.
+fn routed_by(call: &Call) -> Option<Span> {
+    let at = |key| call.param(key).map(|value| value.span);
+    match Method::parse(&call.method_name())?.route() {
+        Routing::Tool | Routing::Prompt => at("name"),
+        Routing::Resource => at("uri"),
+        Routing::Completion => {
+            let reference = Object::read(&call.bytes, call.param("ref")?.span).ok()?;
+            let kind = reference.text(&call.bytes, "type")?;
+            let key = if kind == "ref/prompt" { "name" } else { "uri" };
+            reference.value(&call.bytes, key).map(|value| value.span)
+        }
+        _ => None,
+    }
+}
+
+/// The members of `_meta` that describe the request itself.
+fn own(call: &Call, meta: &Object) -> Vec<usize> {
+    let is_own = |key: Span| {
+        meta::OF_REQUEST.iter().any(|own| crate::wire::json::key_is(&call.bytes, key, own))
+    };
+    let members = meta.members.iter().enumerate();
+    members.filter(|(_, member)| is_own(member.key)).map(|(index, _)| index).collect()
+}
+
+/// Legacy servers know no metadata of requests; a `_meta` that held nothing else goes with it.
+fn remove_metadata(call: &Call, splice: &mut Splice) {
+    let (Some(params), Some(meta)) = (&call.params, &call.meta) else { return };
+    let removed = own(call, meta);
+    if removed.len() < meta.members.len() {
+        splice.edit_members(meta, &removed, &[]);
+        return;
+    }
+    let whole = params.members.iter().position(|member| member.value.span == meta.span);
+    splice.edit_members(params, whole.as_slice(), &[]);
+}
+
+fn add_metadata(call: &Call, stamp: Option<&Stamp>, splice: &mut Splice) {
+    let Some(Stamp(members)) = stamp else { return };
+    match (&call.meta, &call.params) {
+        (Some(meta), _) => splice.edit_members(meta, &own(call, meta), &[members.as_bytes()]),
+        (None, Some(params)) => {
+            let member = format!("\"_meta\":{{{members}}}");
+            splice.edit_members(params, &[], &[member.as_bytes()]);
+        }
+        (None, None) => {
+            let member = format!("\"params\":{{\"_meta\":{{{members}}}}}");
+            splice.edit_members(&call.root, &[], &[member.as_bytes()]);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::wire::jsonrpc::Message;
+    use bytes::Bytes;
+
+    fn parse(text: &str) -> Request {
+        match Message::parse(Bytes::copy_from_slice(text.as_bytes())) {
+            Ok(Message::Request(request)) => request,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn edited(text: &str, client: Era, upstream: Era, rename: Option<&[u8]>) -> String {
+        let request = parse(text);
+        let stamp = Stamp("\"p\":1".into());
+        let edit = RequestEdit {
+            request: &request,
+            id: b"77",
+            progress_token: b"88",
+            client,
+            upstream,
+            rename,
+            stamp: Some(&stamp),
+        };
+        let bytes = super::request(&edit).apply(&request.call.bytes);
+        String::from_utf8(bytes.to_vec()).expect("utf-8")
+    }
+
+    const CALL: &str = r#"{ "jsonrpc":"2.0","id":"a","method":"tools\/call", "params":{"name":"x\u0041", "arguments":{"n":12345678901234567890123,"n":1.0e0},"_meta":{"progressToken":"t","v/k":[1] }} ,"extra":null}"#;
+
+    #[test]
+    fn one_era_changes_the_id_and_the_token() {
+        let expected = CALL.replace("\"a\"", "77").replace("\"t\"", "88");
+        assert_eq!(edited(CALL, Era::Legacy, Era::Legacy, None), expected);
+        assert_eq!(edited(CALL, Era::Modern, Era::Modern, None), expected);
+    }
+
+    #[test]
+    fn a_name_is_replaced_where_it_stands() {
+        let expected =
+            CALL.replace("\"a\"", "77").replace("\"t\"", "88").replace(r#""x\u0041""#, "\"y\"");
+        assert_eq!(edited(CALL, Era::Legacy, Era::Legacy, Some(b"\"y\"")), expected);
+        let complete = r#"{"jsonrpc":"2.0","id":1,"method":"completion/complete","params":{"ref":{"type":"ref/resource","uri":"u"},"argument":{"name":"uri","value":"u"}}}"#;
+        let expected = r#"{"jsonrpc":"2.0","id":77,"method":"completion/complete","params":{"ref":{"type":"ref/resource","uri":"w"},"argument":{"name":"uri","value":"u"}}}"#;
+        assert_eq!(edited(complete, Era::Legacy, Era::Legacy, Some(b"\"w\"")), expected);
+    }
+
+    #[test]
+    fn metadata_goes_and_nothing_else() {
+        let modern = |rest: &str| {
+            format!(
+                r#"{{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{{"_meta":{{"io.modelcontextprotocol/protocolVersion":"2026-07-28",{rest}"io.modelcontextprotocol/clientCapabilities":{{}}}},"name":"x"}}}}"#
+            )
+        };
+        assert_eq!(
+            edited(&modern(""), Era::Modern, Era::Legacy, None),
+            r#"{"jsonrpc":"2.0","id":77,"method":"tools/call","params":{"name":"x"}}"#
+        );
+        assert_eq!(
+            edited(&modern("\"progressToken\":5,"), Era::Modern, Era::Legacy, None),
+            r#"{"jsonrpc":"2.0","id":77,"method":"tools/call","params":{"_meta":{"progressToken":88},"name":"x"}}"#
+        );
+    }
+
+    #[test]
+    fn metadata_comes_wherever_there_is_room() {
+        let cases = [
+            (
+                r#"{"jsonrpc":"2.0","id":1,"method":"m"}"#,
+                r#"{"params":{"_meta":{"p":1}},"jsonrpc":"2.0","id":77,"method":"m"}"#,
+            ),
+            (
+                r#"{"jsonrpc":"2.0","id":1,"method":"m","params":{}}"#,
+                r#"{"jsonrpc":"2.0","id":77,"method":"m","params":{"_meta":{"p":1}}}"#,
+            ),
+            (
+                r#"{"jsonrpc":"2.0","id":1,"method":"m","params":{"_meta":{"io.modelcontextprotocol/clientInfo":0,"k":1}}}"#,
+                r#"{"jsonrpc":"2.0","id":77,"method":"m","params":{"_meta":{"p":1,"k":1}}}"#,
+            ),
+        ];
+        for (before, after) in cases {
+            assert_eq!(edited(before, Era::Legacy, Era::Modern, None), after);
+        }
+    }
+}
