@@ -1,1 +1,3 @@
-//! Decisions about time and load as pure state machines: backoff, lifecycle.
+//! Decisions about time and load as pure state machines: backoff.
+
+pub mod backoff;
