@@ -72,6 +72,16 @@ impl Span {
         self.start as usize..self.end as usize
     }
 
+    /// The same place in a text that has `by` more bytes in front.
+    pub fn shifted(&self, by: u32) -> Self {
+        Self { start: self.start.saturating_add(by), end: self.end.saturating_add(by) }
+    }
+
+    /// All of `bytes`.
+    pub fn whole(bytes: &[u8]) -> Self {
+        Self { start: 0, end: offset(bytes.len()) }
+    }
+
     /// Length in bytes.
     pub fn len(&self) -> usize {
         self.range().len()
@@ -133,6 +143,13 @@ pub struct Member {
     pub value: Value,
 }
 
+impl Member {
+    /// From the key to the end of the value.
+    pub fn span(&self) -> Span {
+        Span { start: self.key.start, end: self.value.span.end }
+    }
+}
+
 /// An object with the positions of its own members, in their order.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Object {
@@ -152,6 +169,12 @@ impl Object {
     /// The first member with this key, compared as decoded text.
     pub fn get(&self, bytes: &[u8], key: &str) -> Option<&Member> {
         self.members.iter().find(|member| key_is(bytes, member.key, key))
+    }
+
+    /// The values of all members with this key.
+    pub fn all<'a>(&'a self, bytes: &'a [u8], key: &'a str) -> impl Iterator<Item = Value> + 'a {
+        let named = self.members.iter().filter(move |member| key_is(bytes, member.key, key));
+        named.map(|member| member.value)
     }
 
     /// The value of the first member with this key.

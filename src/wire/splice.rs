@@ -3,7 +3,7 @@
 //! A [`Splice`] collects replacements by position and applies them in one exact copy, or, for
 //! large messages, as a chain of slices of the original ([`Splice::chunks`]).
 
-use crate::wire::json::{Object, Span};
+use crate::wire::json::{Member, Object, Span};
 use bytes::Bytes;
 
 /// Edits to one message. Positions are those of the unedited message.
@@ -51,29 +51,15 @@ impl Splice {
     /// Removes members of an object by index and adds raw members (`"key":value`) at its start,
     /// with the commas that this needs. Values of members that stay may be edited besides.
     pub fn edit_members(&mut self, object: &Object, removed: &[usize], added: &[&[u8]]) {
-        let members = &object.members;
-        let stays = |index: &usize| !removed.contains(index);
-        let last_kept = (0..members.len()).rev().find(stays);
-        for (index, member) in members.iter().enumerate().filter(|(index, _)| !stays(index)) {
-            let next = members.get(index + 1);
-            // with a member that stays behind it, take it up to the next key; at the end of the
-            // object, take it from the end of what comes before
-            let trailing = last_kept.is_none_or(|kept| kept < index);
-            let before = index.checked_sub(1).and_then(|i| members.get(i));
-            let span = match (trailing, before, next) {
-                (false, _, Some(next)) => Span { start: member.key.start, end: next.key.start },
-                (_, Some(before), _) => {
-                    Span { start: before.value.span.end, end: member.value.span.end }
-                }
-                _ => Span { start: member.key.start, end: member.value.span.end },
-            };
+        let items: Vec<Span> = object.members.iter().map(Member::span).collect();
+        for span in removals(&items, |index| !removed.contains(&index)) {
             self.remove(span);
         }
         let mut text = added.join(&b','); // members are joined as JSON wants them
         if text.is_empty() {
             return;
         }
-        if last_kept.is_some() {
+        if (0..items.len()).any(|index| !removed.contains(&index)) {
             text.push(b',');
         }
         self.insert(object.span.start + 1, &text);
@@ -124,6 +110,26 @@ impl Splice {
         push(source.slice(done..));
         out
     }
+}
+
+/// What to take out so that of the members of an object, or the elements of an array, those at
+/// the indices that `stays` accepts are left, with the commas that they need. None of the spans
+/// reaches into an item that stays.
+pub fn removals(items: &[Span], stays: impl Fn(usize) -> bool) -> Vec<Span> {
+    let last_kept = (0..items.len()).rev().find(|index| stays(*index));
+    let mut spans = Vec::new();
+    for (index, item) in items.iter().enumerate().filter(|(index, _)| !stays(*index)) {
+        // with an item that stays behind it, take it up to the next one; at the end of the
+        // container, take it from the end of what comes before
+        let trailing = last_kept.is_none_or(|kept| kept < index);
+        let before = index.checked_sub(1).and_then(|before| items.get(before));
+        spans.push(match (trailing, before, items.get(index + 1)) {
+            (false, _, Some(next)) => Span { start: item.start, end: next.start },
+            (_, Some(before), _) => Span { start: before.end, end: item.end },
+            _ => *item,
+        });
+    }
+    spans
 }
 
 #[cfg(test)]

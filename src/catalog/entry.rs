@@ -1,0 +1,199 @@
+//! One entry of a list: its bytes, what it is known by, and where an edit may become necessary.
+//!
+//! Which edits apply is a question of two eras and of the endpoint; where they would go is found
+//! once, when the list is read.
+
+use super::merge::Target;
+use super::param_header::{InvalidAnnotation, ParamHeaders, Survey};
+use crate::mcp::{Era, ListKind, Revision};
+use crate::wire::json::{JsonError, Kind, Member, Object, Span, Value};
+use crate::wire::splice::removals;
+use bytes::Bytes;
+use std::fmt;
+use std::sync::Arc;
+
+/// A tool, prompt, resource or template as its upstream wrote it.
+#[derive(Clone)]
+pub struct Entry {
+    /// The object's bytes, sharing one copy of the result they came in.
+    pub raw: Bytes,
+    /// The decoded name, URI or URI template.
+    pub key: String,
+    /// Where that value stands in `raw`, with its quotes.
+    pub key_span: Span,
+    /// Where `raw` stands in the result.
+    pub(super) at: Span,
+    tool: Option<Arc<Tool>>,
+}
+
+impl fmt::Debug for Entry {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "Entry({:?}, {} bytes)",
+            crate::base::label::Label::new(&self.key),
+            self.raw.len()
+        )
+    }
+}
+
+/// What only tools have; spans are relative to the tool's bytes.
+#[derive(Debug, Default)]
+struct Tool {
+    headers: Option<Arc<ParamHeaders>>,
+    fault: Option<InvalidAnnotation>,
+    /// The `execution` members, which only the legacy era knows.
+    execution: Vec<Span>,
+    /// The invalid `x-mcp-header` annotations.
+    annotations: Vec<Span>,
+    /// `outputSchema`, if it is one that only the modern era allows.
+    output_schema: Vec<Span>,
+    /// The URIs of MCP Apps in `_meta`.
+    apps: Vec<(Span, String)>,
+}
+
+/// Why an entry is shown to nobody.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum EntryError {
+    /// Not an object.
+    NotAnObject,
+    /// The member it is known by is missing, or no text.
+    NoKey(&'static str),
+    /// The member it is known by occurs twice.
+    TwoKeys(&'static str),
+    /// An object of it has too many members.
+    Json(JsonError),
+}
+
+impl fmt::Display for EntryError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NotAnObject => write!(f, "it is not an object"),
+            Self::NoKey(key) => write!(f, "it has no {key} that is a text"),
+            Self::TwoKeys(key) => write!(f, "its member {key} occurs twice"),
+            Self::Json(error) => write!(f, "{error}"),
+        }
+    }
+}
+
+impl Entry {
+    /// Reads the entry that is `value` of `result`.
+    pub(super) fn read(kind: ListKind, result: &Bytes, value: Value) -> Result<Self, EntryError> {
+        if value.kind != Kind::Object || value.span.end as usize > result.len() {
+            return Err(EntryError::NotAnObject);
+        }
+        let raw = result.slice(value.span.range());
+        let object = Object::read(&raw, Span::whole(&raw)).map_err(EntryError::Json)?;
+        let mut keys = object.all(&raw, kind.key());
+        let (key, more) = (keys.next(), keys.next());
+        if more.is_some() {
+            return Err(EntryError::TwoKeys(kind.key()));
+        }
+        let missing = EntryError::NoKey(kind.key());
+        let key_value = key.ok_or(missing)?;
+        let key = key_value.text(&raw).ok_or(missing)?.into_owned();
+        let tool = match kind {
+            ListKind::Tools => Some(Arc::new(Tool::read(&raw, &object).map_err(EntryError::Json)?)),
+            _ => None,
+        };
+        drop(keys);
+        Ok(Self { key, key_span: key_value.span, at: value.span, tool, raw })
+    }
+
+    /// The same entry in another result that holds the same bytes.
+    pub(super) fn moved(self, result: &Bytes, at: Span) -> Self {
+        let raw = result.get(at.range()).map_or(self.raw, |raw| result.slice_ref(raw));
+        Self { raw, at, ..self }
+    }
+
+    /// Where a call of it goes.
+    pub(super) fn target(&self, upstream: usize) -> Target {
+        let name = self.raw.get(self.key_span.range()).unwrap_or_default();
+        let headers = self.tool.as_ref().and_then(|tool| tool.headers.clone());
+        Target { upstream, name: self.raw.slice_ref(name), headers }
+    }
+
+    /// Why the tool must not be offered, if it comes from a source of this era. From a legacy source
+    /// an invalid annotation means nothing, and is taken out for modern clients.
+    pub(super) fn fault(&self, source: Era) -> Option<InvalidAnnotation> {
+        self.tool.as_ref().and_then(|tool| tool.fault).filter(|_| source == Era::Modern)
+    }
+
+    /// What to take out of `raw` for a client of another era.
+    pub(super) fn removals(&self, source: Era, client: Revision) -> impl Iterator<Item = Span> {
+        let tool = self.tool.as_deref();
+        let (some, more): (&[Span], &[Span]) = match (tool, source, client.era()) {
+            (Some(tool), Era::Legacy, Era::Modern) => (&tool.execution, &tool.annotations),
+            (Some(tool), Era::Modern, _) if !client.structures_anything() => {
+                (&tool.output_schema, &[])
+            }
+            _ => (&[], &[]),
+        };
+        some.iter().chain(more).copied()
+    }
+
+    /// The URIs of MCP Apps that it names, and where.
+    pub(super) fn apps(&self) -> impl Iterator<Item = (Span, &str)> {
+        let apps = self.tool.as_ref().map_or(&[][..], |tool| &tool.apps);
+        apps.iter().map(|(span, uri)| (*span, uri.as_str()))
+    }
+}
+
+impl Tool {
+    fn read(raw: &[u8], object: &Object) -> Result<Self, JsonError> {
+        let schemas: Vec<Span> = object.all(raw, "inputSchema").map(|value| value.span).collect();
+        let survey = Survey::of(raw, &schemas)?;
+        let mut is_free = false;
+        for value in object.all(raw, "outputSchema") {
+            is_free |= !is_object_schema(raw, value)?;
+        }
+        Ok(Self {
+            headers: survey.headers.map(Arc::new),
+            fault: survey.fault,
+            execution: members(raw, object, "execution"),
+            annotations: survey.removals,
+            output_schema: match is_free {
+                true => members(raw, object, "outputSchema"),
+                false => Vec::new(),
+            },
+            apps: apps(raw, object)?,
+        })
+    }
+}
+
+/// Whether a schema is one of objects, the only output schema that the legacy era knows.
+fn is_object_schema(raw: &[u8], schema: Value) -> Result<bool, JsonError> {
+    if schema.kind != Kind::Object {
+        return Ok(false);
+    }
+    let schema = Object::read(raw, schema.span)?;
+    let mut types = schema.all(raw, "type");
+    Ok(types.next().is_some_and(|first| first.text(raw).as_deref() == Some("object"))
+        && types.next().is_none())
+}
+
+/// What to take out to be without the members of this key.
+fn members(raw: &[u8], object: &Object, key: &str) -> Vec<Span> {
+    let items: Vec<Span> = object.members.iter().map(Member::span).collect();
+    let gone: Vec<u32> = object.all(raw, key).map(|value| value.span.end).collect();
+    removals(&items, |at| items.get(at).is_none_or(|item| !gone.contains(&item.end)))
+}
+
+/// MCP Apps, both forms: `_meta.ui.resourceUri`, and the older `_meta["ui/resourceUri"]`.
+fn apps(raw: &[u8], tool: &Object) -> Result<Vec<(Span, String)>, JsonError> {
+    let mut found = Vec::new();
+    let mut note = |value: Value| {
+        let uri = value.text(raw).map(|uri| uri.into_owned());
+        let is_app = |uri: &String| uri.get(..5).is_some_and(|s| s.eq_ignore_ascii_case("ui://"));
+        found.extend(uri.filter(is_app).map(|uri| (value.span, uri)));
+    };
+    let is_object = |value: &Value| value.kind == Kind::Object;
+    for meta in tool.all(raw, "_meta").filter(is_object) {
+        let meta = Object::read(raw, meta.span)?;
+        meta.all(raw, "ui/resourceUri").for_each(&mut note);
+        for ui in meta.all(raw, "ui").filter(is_object) {
+            Object::read(raw, ui.span)?.all(raw, "resourceUri").for_each(&mut note);
+        }
+    }
+    Ok(found)
+}

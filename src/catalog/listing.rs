@@ -1,0 +1,185 @@
+//! One list of one upstream, all its pages together, as it was when it was read.
+
+use super::entry::Entry;
+use super::merge::Target;
+use super::page::Page;
+use crate::mcp::ListKind;
+use crate::wire::json::{self, Member, Object, Span};
+use crate::wire::splice::Splice;
+use bytes::Bytes;
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::Arc;
+
+/// A list, with nothing changed.
+pub struct Listing {
+    /// Which one.
+    pub kind: ListKind,
+    /// The entries, in their order; of several with one key the first.
+    pub entries: Vec<Entry>,
+    /// The raw result, if it came in one page.
+    pub single: Option<Bytes>,
+    /// The shortest time that a page may be cached, in milliseconds; `None` if one does not say.
+    pub ttl_ms: Option<u64>,
+    /// Whether any page may differ from client to client.
+    pub private: bool,
+    /// One result that holds all entries: the raw one if there was one page.
+    pub(super) whole: Bytes,
+    /// The members of `whole`.
+    pub(super) object: Object,
+    /// Every entry of `whole` in its order: later ones of a key as well.
+    twins: Vec<Entry>,
+    index: HashMap<String, usize>,
+}
+
+impl fmt::Debug for Listing {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Listing({:?}, {} entries)", self.kind, self.entries.len())
+    }
+}
+
+impl Listing {
+    /// Puts the pages of one list together. Without any page it is empty.
+    pub fn from_pages(kind: ListKind, pages: Vec<Page>) -> Self {
+        let ttl_ms = pages.iter().map(|page| page.ttl_ms).min().flatten(); // `None` is the least
+        let private = pages.iter().any(|page| page.private);
+        let is_one = pages.len() == 1;
+        let mut pages = pages.into_iter();
+        let first = pages.next().unwrap_or_else(|| no_page(kind));
+        let mut entries = first.entries.clone();
+        let (whole, object) = match is_one {
+            true => (first.result, first.object),
+            false => {
+                entries.extend(pages.flat_map(|page| page.entries));
+                join(kind, &first, &mut entries, ttl_ms, private)
+            }
+        };
+        let single = is_one.then(|| whole.clone());
+        let (mut index, mut twins) = (HashMap::with_capacity(entries.len()), Vec::new());
+        let mut kept = Vec::with_capacity(entries.len());
+        for entry in entries {
+            if index.contains_key(&entry.key) {
+                twins.push(entry);
+            } else {
+                index.insert(entry.key.clone(), kept.len());
+                kept.push(entry);
+            }
+        }
+        let entries = kept;
+        Self { kind, entries, single, ttl_ms, private, whole, object, twins, index }
+    }
+
+    /// The entry with this key.
+    pub fn get(&self, key: &str) -> Option<&Entry> {
+        self.entries.get(*self.index.get(key)?)
+    }
+
+    /// Where a call of the tool with this name of the upstream's own goes; the upstream counts as
+    /// the only one, with index 0.
+    pub fn tool(&self, name: &str) -> Option<Target> {
+        let entry = self.get(name).filter(|_| self.kind == ListKind::Tools)?;
+        Some(entry.target(0))
+    }
+
+    /// How often a key came again in the list; what the first one was is kept.
+    pub fn repeated(&self) -> usize {
+        self.twins.len()
+    }
+
+    /// Everything in `whole`, by position.
+    pub(super) fn elements(&self) -> Vec<&Entry> {
+        let mut all: Vec<&Entry> = self.entries.iter().chain(&self.twins).collect();
+        all.sort_by_key(|entry| entry.at.start);
+        all
+    }
+}
+
+fn no_page(kind: ListKind) -> Page {
+    let result = Bytes::from(format!("{{\"{}\":[]}}", kind.member()));
+    Page {
+        entries: Vec::new(),
+        next_cursor: None,
+        ttl_ms: None,
+        private: true,
+        remarks: Vec::new(),
+        object: Object::read(&result, Span::whole(&result)).unwrap_or_default(),
+        array: Span { start: offset(kind.member().len() + 4), end: offset(result.len() - 1) },
+        result,
+    }
+}
+
+fn offset(at: usize) -> u32 {
+    u32::try_from(at).unwrap_or(u32::MAX)
+}
+
+/// The first page's result with the entries of all pages, without a cursor; `entries` then lie in
+/// it. How long and for whom it may be cached is what holds for every page.
+fn join(
+    kind: ListKind,
+    first: &Page,
+    entries: &mut Vec<Entry>,
+    ttl_ms: Option<u64>,
+    private: bool,
+) -> (Bytes, Object) {
+    let (result, object) = (&first.result, &first.object);
+    let mut array = Vec::with_capacity(entries.iter().map(|entry| entry.raw.len() + 1).sum());
+    array.push(b'[');
+    let mut spans = Vec::with_capacity(entries.len());
+    for (index, entry) in entries.iter().enumerate() {
+        if index > 0 {
+            array.push(b',');
+        }
+        let start = offset(array.len());
+        array.extend_from_slice(&entry.raw);
+        spans.push(Span { start, end: offset(array.len()) });
+    }
+    array.push(b']');
+    let mut splice = Splice::new();
+    splice.replace(first.array, &array);
+    let is_cursor = |member: &Member| json::key_is(result, member.key, "nextCursor");
+    let cursor = object.members.iter().position(is_cursor);
+    splice.edit_members(object, cursor.as_slice(), &[]);
+    if let (Some(shortest), Some(own)) = (ttl_ms, object.value(result, "ttlMs")) {
+        splice.replace(own.span, shortest.to_string().as_bytes());
+    }
+    if let (true, Some(own)) = (private, object.value(result, "cacheScope")) {
+        splice.replace(own.span, b"\"private\"");
+    }
+    let whole = splice.apply(result);
+    let object = Object::read(&whole, Span::whole(&whole)).unwrap_or_default();
+    let start = object.value(&whole, kind.member()).map_or(0, |array| array.span.start);
+    let moved = |(entry, span): (Entry, Span)| entry.moved(&whole, span.shifted(start));
+    *entries = std::mem::take(entries).into_iter().zip(spans).map(moved).collect();
+    (whole, object)
+}
+
+/// The lists of one upstream, as far as they are known.
+#[derive(Clone, Debug, Default)]
+pub struct Offer {
+    tools: Option<Arc<Listing>>,
+    prompts: Option<Arc<Listing>>,
+    resources: Option<Arc<Listing>>,
+    templates: Option<Arc<Listing>>,
+}
+
+impl Offer {
+    /// One list; `None` if it is not known or there is none.
+    pub fn get(&self, kind: ListKind) -> Option<&Arc<Listing>> {
+        match kind {
+            ListKind::Tools => self.tools.as_ref(),
+            ListKind::Prompts => self.prompts.as_ref(),
+            ListKind::Resources => self.resources.as_ref(),
+            ListKind::Templates => self.templates.as_ref(),
+        }
+    }
+
+    /// Puts a list in its place.
+    pub fn set(&mut self, kind: ListKind, listing: Option<Arc<Listing>>) {
+        *match kind {
+            ListKind::Tools => &mut self.tools,
+            ListKind::Prompts => &mut self.prompts,
+            ListKind::Resources => &mut self.resources,
+            ListKind::Templates => &mut self.templates,
+        } = listing;
+    }
+}

@@ -1,0 +1,343 @@
+//! The lists of all upstreams as one, for `/mcp` (MCP 2026-07-28 server/tools, server/prompts,
+//! server/resources; caching: server/utilities/caching).
+//!
+//! Immutable and deterministic: configuration order, then each upstream's own order, never the order
+//! of arrival. Names go by lookup, since a made name cannot be taken apart; URIs carry their
+//! upstream themselves ([`crate::wire::uri`]), so unlisted ones and those made from templates
+//! find their way too. What one source offers never hides another's but by the settled rule for
+//! equal names: the first in configuration order has it.
+
+use super::entry::Entry;
+use super::finding::Finding;
+use super::listing::{Listing, Offer};
+use super::namespace::{NAME_CHARS, prefixed};
+use super::param_header::ParamHeaders;
+use crate::base::label::Label;
+use crate::mcp::{Era, ListKind, Revision, meta};
+use crate::wire::json;
+use crate::wire::splice::Splice;
+use crate::wire::uri;
+use bytes::Bytes;
+use std::collections::{HashMap, HashSet};
+use std::fmt;
+use std::sync::{Arc, OnceLock};
+
+/// One upstream as it is merged.
+#[derive(Clone, Copy, Debug)]
+pub struct Source<'a> {
+    /// What its names and URIs are marked with.
+    pub slug: &'a str,
+    /// The era that its lists were read in.
+    pub era: Era,
+    /// Its lists.
+    pub offer: &'a Offer,
+    /// If present, only these tools exist; the upstream's own names.
+    pub enabled_tools: Option<&'a [String]>,
+    /// These do not exist, even if enabled.
+    pub disabled_tools: &'a [String],
+}
+
+/// Where a call goes.
+#[derive(Clone, Debug)]
+pub struct Target {
+    /// The upstream, by its position among the sources.
+    pub upstream: usize,
+    /// The upstream's own name, as the raw JSON string it wrote.
+    pub name: Bytes,
+    /// The arguments that are mirrored into headers, as clients were shown them.
+    pub headers: Option<Arc<ParamHeaders>>,
+}
+
+/// The merged lists.
+pub struct Catalog {
+    sources: Vec<Origin>,
+    by_slug: HashMap<String, usize>,
+    tools: Merged,
+    prompts: Merged,
+    resources: Merged,
+    templates: Merged,
+    findings: Vec<Finding>,
+}
+
+impl fmt::Debug for Catalog {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Catalog(")?;
+        for kind in ListKind::ALL {
+            write!(f, "{:?}: {}, ", kind, self.merged(kind).shown.len())?;
+        }
+        write!(f, "{} sources)", self.sources.len())
+    }
+}
+
+struct Origin {
+    slug: String,
+    era: Era,
+}
+
+/// One merged list.
+#[derive(Default)]
+struct Merged {
+    /// Whether any source has this list.
+    is_offered: bool,
+    shown: Vec<Shown>,
+    by_name: HashMap<Arc<str>, usize>,
+    cache: Option<Cache>,
+    /// As modern clients get it, once somebody has asked.
+    modern: OnceLock<Bytes>,
+    /// The same for legacy clients.
+    legacy: OnceLock<Bytes>,
+}
+
+/// How long and for whom a merged list may be cached: what holds for every source.
+#[derive(Clone, Copy)]
+struct Cache {
+    ttl_ms: u64,
+    private: bool,
+}
+
+/// One entry as clients see it.
+struct Shown {
+    /// The name or URI.
+    seen: Arc<str>,
+    entry: Entry,
+    target: Target,
+}
+
+impl Catalog {
+    /// Merges the sources, which stand in configuration order.
+    pub fn merge(sources: &[Source<'_>], separator: &str) -> Self {
+        let mut findings = Vec::new();
+        let [tools, prompts, resources, templates] = ListKind::ALL.map(|kind| {
+            let mut merging = Merging { kind, sources, separator, findings: &mut findings };
+            merging.run()
+        });
+        let origin = |source: &Source<'_>| Origin { slug: source.slug.to_owned(), era: source.era };
+        let slugs = sources.iter().enumerate().map(|(at, source)| (source.slug.to_owned(), at));
+        Self {
+            sources: sources.iter().map(origin).collect(),
+            by_slug: slugs.collect(),
+            tools,
+            prompts,
+            resources,
+            templates,
+            findings,
+        }
+    }
+
+    /// The tool that clients know by this name.
+    pub fn tool(&self, name: &str) -> Option<&Target> {
+        self.tools.named(name)
+    }
+
+    /// The prompt that clients know by this name.
+    pub fn prompt(&self, name: &str) -> Option<&Target> {
+        self.prompts.named(name)
+    }
+
+    /// The upstream of a resource or template, by its position, and its own URI. Whether there is
+    /// such a resource is for the upstream to say.
+    pub fn resource(&self, uri: &str) -> Option<(usize, String)> {
+        let (slug, own) = uri::unwrap(uri)?;
+        Some((*self.by_slug.get(slug)?, own.into_owned()))
+    }
+
+    /// Whether any source has this list, be it empty.
+    pub fn offers(&self, kind: ListKind) -> bool {
+        self.merged(kind).is_offered
+    }
+
+    /// What is left out or renamed, in the order of the sources.
+    pub fn findings(&self) -> &[Finding] {
+        &self.findings
+    }
+
+    /// Whether clients of this list see something else in `other`.
+    pub fn differs(&self, other: &Self, kind: ListKind) -> bool {
+        let (one, two) = (self.merged(kind), other.merged(kind));
+        let same = |(a, b): (&Shown, &Shown)| {
+            a.seen == b.seen
+                && a.entry.raw == b.entry.raw
+                && self.era(a.target.upstream) == other.era(b.target.upstream)
+        };
+        one.is_offered != two.is_offered
+            || one.shown.len() != two.shown.len()
+            || !one.shown.iter().zip(&two.shown).all(same)
+    }
+
+    /// The result of listing it all: one page, as raw JSON.
+    pub fn render(&self, kind: ListKind, client: Revision) -> Bytes {
+        let merged = self.merged(kind);
+        let cached = match client.era() {
+            Era::Modern => &merged.modern,
+            Era::Legacy => &merged.legacy,
+        };
+        cached.get_or_init(|| self.write(kind, client)).clone()
+    }
+
+    fn merged(&self, kind: ListKind) -> &Merged {
+        match kind {
+            ListKind::Tools => &self.tools,
+            ListKind::Prompts => &self.prompts,
+            ListKind::Resources => &self.resources,
+            ListKind::Templates => &self.templates,
+        }
+    }
+
+    fn era(&self, upstream: usize) -> Option<Era> {
+        self.sources.get(upstream).map(|source| source.era)
+    }
+
+    fn write(&self, kind: ListKind, client: Revision) -> Bytes {
+        let merged = self.merged(kind);
+        let mut out = format!("{{\"{}\":[", kind.member()).into_bytes();
+        for (index, shown) in merged.shown.iter().enumerate() {
+            if index > 0 {
+                out.push(b',');
+            }
+            if let Some(source) = self.sources.get(shown.target.upstream) {
+                out.extend_from_slice(&shown.write(source, client));
+            }
+        }
+        out.push(b']');
+        if client.era() == Era::Modern {
+            let cache = merged.cache.unwrap_or(Cache { ttl_ms: 0, private: true });
+            let scope = if cache.private { "private" } else { "public" };
+            let about = format!(
+                ",\"resultType\":\"complete\",\"ttlMs\":{},\"cacheScope\":\"{scope}\",\
+                 \"_meta\":{{\"{}\":{}}}",
+                cache.ttl_ms,
+                meta::SERVER_INFO,
+                meta::OURSELVES
+            );
+            out.extend_from_slice(about.as_bytes());
+        }
+        out.push(b'}');
+        Bytes::from(out)
+    }
+}
+
+impl Merged {
+    fn named(&self, name: &str) -> Option<&Target> {
+        self.shown.get(*self.by_name.get(name)?).map(|shown| &shown.target)
+    }
+
+    /// A list of one more source: what may be cached is what every one allows.
+    fn restrict(&mut self, era: Era, listing: &Listing) {
+        let own = match (era, listing.ttl_ms) {
+            (Era::Modern, Some(ttl_ms)) => Cache { ttl_ms, private: listing.private },
+            _ => Cache { ttl_ms: 0, private: true },
+        };
+        self.is_offered = true;
+        self.cache = Some(self.cache.map_or(own, |so_far| Cache {
+            ttl_ms: so_far.ttl_ms.min(own.ttl_ms),
+            private: so_far.private || own.private,
+        }));
+    }
+}
+
+impl Shown {
+    /// The entry with the edits of its merge and of the client's era.
+    fn write(&self, source: &Origin, client: Revision) -> Bytes {
+        let mut splice = Splice::new();
+        splice.replace(self.entry.key_span, &json::string_token(&self.seen));
+        for (span, app) in self.entry.apps() {
+            if let Some(seen) = uri::wrap(&source.slug, app) {
+                splice.replace(span, &json::string_token(&seen));
+            }
+        }
+        self.entry.removals(source.era, client).for_each(|span| splice.remove(span));
+        splice.apply(&self.entry.raw)
+    }
+}
+
+/// The merge of one list.
+struct Merging<'a, 'f> {
+    kind: ListKind,
+    sources: &'a [Source<'a>],
+    separator: &'a str,
+    findings: &'f mut Vec<Finding>,
+}
+
+impl<'a> Merging<'a, '_> {
+    fn run(&mut self) -> Merged {
+        let mut merged = Merged::default();
+        for (upstream, source) in self.sources.iter().enumerate() {
+            let Some(listing) = source.offer.get(self.kind) else { continue };
+            merged.restrict(source.era, listing);
+            let tools = (self.kind == ListKind::Tools).then(|| Choice::of(source));
+            for entry in &listing.entries {
+                if tools.as_ref().is_none_or(|tools| tools.allows(&entry.key)) {
+                    self.add(&mut merged, upstream, source, entry);
+                }
+            }
+        }
+        merged
+    }
+
+    fn add(&mut self, merged: &mut Merged, upstream: usize, source: &Source<'a>, entry: &Entry) {
+        if let Some(fault) = entry.fault(source.era) {
+            let (slug, name) = (Label::new(source.slug), Label::new(&entry.key));
+            self.findings.push(Finding::InvalidAnnotation { slug, name, fault });
+            return;
+        }
+        let seen: Arc<str> = match self.kind {
+            ListKind::Tools | ListKind::Prompts => {
+                let seen = prefixed(source.slug, self.separator, &entry.key);
+                if let Some(holder) = merged.named(&seen) {
+                    self.findings.push(self.taken(source.slug, &seen, holder.upstream));
+                    return;
+                }
+                self.note_shortened(source.slug, &entry.key, &seen);
+                seen.into()
+            }
+            // None only for what is no slug, and the configuration makes no others
+            ListKind::Resources | ListKind::Templates => {
+                let Some(seen) = uri::wrap(source.slug, &entry.key) else { return };
+                seen.into()
+            }
+        };
+        merged.by_name.insert(Arc::clone(&seen), merged.shown.len());
+        merged.shown.push(Shown { seen, entry: entry.clone(), target: entry.target(upstream) });
+    }
+
+    fn taken(&self, slug: &str, seen: &str, holder: usize) -> Finding {
+        let holder = self.sources.get(holder).map_or("", |source| source.slug);
+        Finding::NameTaken {
+            kind: self.kind,
+            slug: Label::new(slug),
+            seen: Label::new(seen),
+            holder: Label::new(holder),
+        }
+    }
+
+    fn note_shortened(&mut self, slug: &str, name: &str, seen: &str) {
+        let full = [slug, self.separator, name].iter().map(|part| part.chars().count()).sum();
+        if (0..=NAME_CHARS).contains(&full) {
+            return;
+        }
+        self.findings.push(Finding::Shortened {
+            kind: self.kind,
+            slug: Label::new(slug),
+            name: Label::new(name),
+            seen: Label::new(seen),
+        });
+    }
+}
+
+/// Which tools of a source exist.
+struct Choice<'a> {
+    enabled: Option<HashSet<&'a str>>,
+    disabled: HashSet<&'a str>,
+}
+
+impl<'a> Choice<'a> {
+    fn of(source: &Source<'a>) -> Self {
+        let set = |names: &'a [String]| names.iter().map(String::as_str).collect();
+        Self { enabled: source.enabled_tools.map(set), disabled: set(source.disabled_tools) }
+    }
+
+    fn allows(&self, name: &str) -> bool {
+        self.enabled.as_ref().is_none_or(|enabled| enabled.contains(name))
+            && !self.disabled.contains(name)
+    }
+}
