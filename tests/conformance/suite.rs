@@ -1,0 +1,80 @@
+//! Runs the official suite's frozen requirement set against an endpoint and reads its verdicts.
+
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+use std::time::Duration;
+
+use serde_json::Value;
+
+use crate::harness::{Installed, Scratch, fail, run_any};
+
+const SUITE: &str = "js/node_modules/@modelcontextprotocol/conformance";
+const LIMIT: Duration = Duration::from_secs(420);
+
+/// One scored scenario and why it failed; a warning counts as a failure.
+pub struct Scenario {
+    /// The suite's name for it.
+    pub name: String,
+    /// Empty when it passed.
+    pub faults: Vec<String>,
+}
+
+/// Every scored server scenario of the revision, run against `url`.
+pub fn run(installed: &Installed, url: &str, revision: &str) -> Vec<Scenario> {
+    let out = Scratch::new("conformance");
+    let mut suite = Command::new(installed.node());
+    suite
+        .arg(installed.path(&format!("{SUITE}/dist/index.js")))
+        .args(["server", "--url", url, "--requirements", revision, "-o"])
+        .arg(&out.0);
+    // Its exit status also counts unscored scenarios: the verdicts are in the files.
+    let (_, stdout, stderr) = run_any(suite, "", LIMIT);
+    let names = scored(installed, revision);
+    let verdicts: Vec<Scenario> = names.iter().map(|n| verdict(&out.0, n)).collect();
+    if verdicts.iter().all(|s| s.faults.first().is_some_and(|f| f == DID_NOT_RUN)) {
+        fail(&format!("the suite ran nothing:\n{stdout}\n{stderr}"));
+    }
+    verdicts
+}
+
+const DID_NOT_RUN: &str = "did not run";
+
+/// The `server:` list of the requirement file: the only part of that YAML we need.
+fn scored(installed: &Installed, revision: &str) -> Vec<String> {
+    let path = installed.path(&format!("{SUITE}/requirements/{revision}.yaml"));
+    let file = fs::read_to_string(&path).unwrap_or_else(|e| fail(&format!("{path}: {e}")));
+    file.lines()
+        .skip_while(|l| *l != "server:")
+        .skip(1)
+        .take_while(|l| l.starts_with("  - ") || l.is_empty())
+        .filter_map(|l| l.strip_prefix("  - "))
+        .map(|name| name.trim().to_owned())
+        .collect()
+}
+
+fn verdict(out: &Path, name: &str) -> Scenario {
+    // The suite names a scenario's folder server-NAME-DATE.
+    let prefix = format!("server-{name}-20");
+    let found = fs::read_dir(out)
+        .expect("the output folder is ours")
+        .filter_map(Result::ok)
+        .find(|e| e.file_name().to_string_lossy().starts_with(&prefix))
+        .and_then(|e| fs::read(e.path().join("checks.json")).ok())
+        .and_then(|bytes| serde_json::from_slice::<Vec<Value>>(&bytes).ok());
+    let faults = match found {
+        None => vec![DID_NOT_RUN.to_owned()],
+        Some(checks) => checks.iter().filter_map(fault).collect(),
+    };
+    Scenario { name: name.to_owned(), faults }
+}
+
+fn fault(check: &Value) -> Option<String> {
+    let status = check["status"].as_str().unwrap_or("no status");
+    if matches!(status, "SUCCESS" | "INFO" | "SKIPPED") {
+        return None;
+    }
+    let id = check["id"].as_str().unwrap_or("?");
+    let why = check["errorMessage"].as_str().unwrap_or("");
+    Some(format!("{status} {id}: {why}"))
+}
