@@ -1,1 +1,5 @@
 //! Every task has an owner and a name and is joined; the only place that spawns tasks.
+
+pub mod scope;
+
+pub use scope::{Scope, Task, Token};
