@@ -1,1 +1,3 @@
 //! What operators see: log lines and counters. Never payload.
+
+pub mod log;
