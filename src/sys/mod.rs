@@ -1,1 +1,18 @@
 //! The operating system: child processes, signals, files. The only row that builds a Command.
+//!
+//! ```text
+//! gateway ── control socket ──► keeper ── control socket ──► exec stage
+//!  spawn::Spawner                keeper::keep                 keeper::become_server
+//!  reaper (one thread)           own session, subreaper       own process group, dies with
+//!  holds the pipes' ends         tree: finds and kills        the keeper, (sandbox,) exec
+//! ```
+
+pub mod command;
+pub mod file;
+mod frame;
+pub mod keeper;
+pub mod random;
+mod reaper;
+pub mod signal;
+pub mod spawn;
+mod tree;

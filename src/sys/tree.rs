@@ -1,0 +1,151 @@
+//! Finding and signalling every descendant of this process.
+//!
+//! A process group misses those that left it. As a subreaper, the keeper inherits every orphan
+//! of its tree, so that "descendants of the keeper" stays the whole tree, whatever a server does
+//! (`PR_SET_CHILD_SUBREAPER`). Without `/proc`, and on systems other than Linux, the server's
+//! process group is signalled instead.
+
+use rustix::process::{Pid, Signal, kill_process_group};
+
+/// Sends `signal` to every descendant of this process, parents before their children.
+pub(super) fn signal_all(server: Pid, signal: Signal) {
+    #[cfg(target_os = "linux")]
+    if let Some(descendants) = proc::descendants() {
+        for one in descendants {
+            one.signal(signal);
+        }
+        return;
+    }
+    let _ = kill_process_group(server, signal);
+}
+
+#[cfg(target_os = "linux")]
+mod proc {
+    use std::collections::HashMap;
+    use std::fs;
+
+    use rustix::process::{
+        Pid, PidfdFlags, Signal, getpid, kill_process, pidfd_open, pidfd_send_signal,
+    };
+
+    /// One process as `/proc/PID/stat` shows it.
+    #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+    pub(super) struct Seen {
+        pid: Pid,
+        parent: i32,
+        /// In clock ticks since boot: with the pid, it names one process for ever.
+        start: u64,
+    }
+
+    impl Seen {
+        /// Signals this very process, not one that got its number since.
+        pub(super) fn signal(self, signal: Signal) {
+            let Ok(exact) = pidfd_open(self.pid, PidfdFlags::empty()) else {
+                // Gone, or a kernel before 5.3: there, signal the number if it is still the same.
+                if read(self.pid.as_raw_pid()).is_some_and(|now| now.start == self.start) {
+                    let _ = kill_process(self.pid, signal);
+                }
+                return;
+            };
+            if read(self.pid.as_raw_pid()).is_some_and(|now| now.start == self.start) {
+                let _ = pidfd_send_signal(exact, signal);
+            }
+        }
+    }
+
+    /// All descendants of this process, zombies included; `None` if `/proc` does not show us.
+    pub(super) fn descendants() -> Option<Vec<Seen>> {
+        let me = getpid();
+        // A /proc of another pid namespace would name the wrong processes.
+        let own = fs::read("/proc/self/stat").ok().and_then(|stat| parse(&stat))?;
+        if own.pid != me {
+            return None;
+        }
+        let all = fs::read_dir("/proc").ok()?.flatten().filter_map(|entry| {
+            let pid = entry.file_name().to_str()?.parse().ok()?;
+            read(pid)
+        });
+        Some(below(me, all))
+    }
+
+    fn read(pid: i32) -> Option<Seen> {
+        parse(&fs::read(format!("/proc/{pid}/stat")).ok()?)
+    }
+
+    /// Everything below `root`, level by level.
+    fn below(root: Pid, all: impl Iterator<Item = Seen>) -> Vec<Seen> {
+        let mut children: HashMap<i32, Vec<Seen>> = HashMap::new();
+        for seen in all {
+            children.entry(seen.parent).or_default().push(seen);
+        }
+        let mut found = children.remove(&root.as_raw_pid()).unwrap_or_default();
+        let mut next = 0;
+        while let Some(seen) = found.get(next) {
+            let more = children.remove(&seen.pid.as_raw_pid()).unwrap_or_default();
+            found.extend(more);
+            next += 1;
+        }
+        found
+    }
+
+    /// `pid (name) state ppid …`: the name may hold anything, also spaces and parentheses
+    /// (proc_pid_stat(5)).
+    fn parse(stat: &[u8]) -> Option<Seen> {
+        let open = stat.iter().position(|byte| *byte == b'(')?;
+        let close = stat.iter().rposition(|byte| *byte == b')')?;
+        let pid = std::str::from_utf8(stat.get(..open)?).ok()?.trim().parse().ok()?;
+        let rest = std::str::from_utf8(stat.get(close + 1..)?).ok()?;
+        let mut fields = rest.split_ascii_whitespace();
+        // Field 3 is the state, 4 the parent, 22 the start time.
+        let parent = fields.nth(1)?.parse().ok()?;
+        let start = fields.nth(17)?.parse().ok()?;
+        Some(Seen { pid: Pid::from_raw(pid)?, parent, start })
+    }
+
+    #[cfg(test)]
+    mod tests {
+        use super::*;
+
+        fn seen(pid: i32, parent: i32) -> Seen {
+            Seen { pid: Pid::from_raw(pid).expect("a pid"), parent, start: 0 }
+        }
+
+        #[test]
+        fn a_hostile_process_name_confuses_nobody() {
+            let stat = b"42 (a) S 1 (b) R 7 42 42 0 -1 4194560 1 0 0 0 1 2 3 4 20 0 1 0 98765 9 9";
+            let got = parse(stat).expect("it parses");
+            assert_eq!((got.pid.as_raw_pid(), got.parent, got.start), (42, 7, 98_765));
+            assert_eq!(parse(b"42 (a) S 1"), None);
+            assert_eq!(parse(b""), None);
+        }
+
+        #[test]
+        fn all_generations_are_found_and_nobody_else() {
+            let all = [seen(9, 5), seen(1, 0), seen(5, 2), seen(2, 1), seen(3, 1), seen(6, 2)];
+            let root = Pid::from_raw(2).expect("a pid");
+            let pids: Vec<_> =
+                below(root, all.into_iter()).iter().map(|s| s.pid.as_raw_pid()).collect();
+            assert_eq!(pids, [5, 6, 9]);
+        }
+
+        #[test]
+        fn a_loop_of_parents_ends() {
+            // Cannot be, but /proc is not read in one moment.
+            let all = [seen(2, 1), seen(3, 4), seen(4, 3), seen(1, 2)];
+            let root = Pid::from_raw(1).expect("a pid");
+            assert_eq!(below(root, all.into_iter()).len(), 2);
+        }
+
+        #[test]
+        fn our_own_child_is_found() {
+            let mut child = std::process::Command::new("sleep").arg("100").spawn().expect("sleep");
+            let pid = i32::try_from(child.id()).expect("a pid");
+            let found = descendants().expect("a /proc");
+            let one = found.iter().find(|seen| seen.pid.as_raw_pid() == pid).expect("the child");
+            Seen { start: one.start + 1, ..*one }.signal(Signal::KILL);
+            assert!(child.try_wait().expect("a status").is_none(), "another process is spared");
+            one.signal(Signal::KILL);
+            assert!(!child.wait().expect("a status").success());
+        }
+    }
+}
