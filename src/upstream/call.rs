@@ -1,0 +1,109 @@
+//! One request on its way through an upstream, whatever the transport.
+//!
+//! Who holds the [`Call`] owns the request: dropping it before its end cancels it upstream, as
+//! the transport and the era want it, and frees its slot, at whatever await it is dropped.
+
+use crate::upstream::http::HttpCall;
+use crate::upstream::pending::PipeCall;
+use crate::wire::jsonrpc::{Message, Notification, Response};
+use bytes::Bytes;
+use std::fmt;
+
+/// A request as an upstream gets it. The body carries the id that was reserved for it.
+#[derive(Debug, Default)]
+pub struct Outbound {
+    /// The JSON-RPC message in pieces that belong together.
+    pub body: Vec<Bytes>,
+    /// The method name, for `Mcp-Method`.
+    pub method: &'static str,
+    /// The decoded `params.name` or `params.uri`, for `Mcp-Name` (modern HTTP only).
+    pub name: Option<String>,
+    /// `Mcp-Param-*` headers with their encoded values (modern HTTP only).
+    pub params: Vec<(String, String)>,
+    /// Whether log messages for this request are wanted at all.
+    pub wants_log: bool,
+}
+
+/// What comes back for a request.
+#[derive(Debug)]
+pub enum Event {
+    /// Progress or a log message that belongs to this request.
+    Notification(Notification),
+    /// The end of the request.
+    Response(Response),
+}
+
+/// Why a request got no answer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum CallError {
+    /// There is no connection; nothing was sent.
+    NotConnected(String),
+    /// The connection ended after the request was sent: it may or may not have been carried out.
+    Gone(String),
+    /// No free slot: too many requests are in flight.
+    Busy,
+    /// The upstream answered with an HTTP status that is no answer to a request.
+    Status(u16),
+    /// The legacy session is gone; the connection must be made anew.
+    SessionLost,
+    /// The upstream answered with something that is not a response to this request.
+    BadAnswer(String),
+    /// Nothing came within the bound.
+    TimedOut,
+}
+
+impl fmt::Display for CallError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NotConnected(why) => write!(f, "not connected: {why}"),
+            Self::Gone(why) => write!(f, "the connection ended before the answer: {why}"),
+            Self::Busy => write!(f, "too many requests are in flight"),
+            Self::Status(status) => write!(f, "answered with http status {status}"),
+            Self::SessionLost => write!(f, "the upstream's session ended"),
+            Self::BadAnswer(why) => write!(f, "not a valid answer: {why}"),
+            Self::TimedOut => write!(f, "no answer in time"),
+        }
+    }
+}
+
+impl std::error::Error for CallError {}
+
+/// A request in flight.
+#[derive(Debug)]
+pub enum Call {
+    /// Through a child's pipes, or through memory.
+    Pipe(PipeCall),
+    /// Through HTTP.
+    Http(Box<HttpCall>),
+}
+
+impl Call {
+    /// The next thing that comes back; after [`Event::Response`] or an error there is no more.
+    /// Cancel safe: nothing is lost when the future is dropped.
+    pub async fn next(&mut self) -> Result<Event, CallError> {
+        match self {
+            Self::Pipe(call) => call.next().await,
+            Self::Http(call) => call.next().await,
+        }
+    }
+
+    /// The response, passing over notifications.
+    pub async fn response(mut self) -> Result<Response, CallError> {
+        loop {
+            if let Event::Response(response) = self.next().await? {
+                return Ok(response);
+            }
+        }
+    }
+}
+
+/// What an upstream sends outside any request of ours.
+#[derive(Debug)]
+pub enum Unrequested {
+    /// A message that no pending request claims.
+    Message(Message),
+    /// A `subscriptions/listen` of ours ended, and its pause is over.
+    ListenEnded(u64),
+    /// The connection is of no use any more, and why.
+    Closed(String),
+}

@@ -1,0 +1,468 @@
+//! Streamable HTTP towards an upstream (MCP 2026-07-28 basic/transports/streamable-http, and its
+//! earlier shape with sessions, 2025-03-26 to 2025-11-25).
+//!
+//! One request is one POST; its answer is one JSON object or an SSE stream. Nothing of a client's
+//! own HTTP headers is ever sent here: every header is made from the message that is sent.
+
+use crate::base::limits::Limits;
+use crate::mcp::Era;
+use crate::net::body::Outgoing;
+use crate::net::client::{Body, Client, ClientError, Response as HttpResponse, Waits};
+use crate::task::Scope;
+use crate::upstream::CallError;
+use crate::upstream::call::{Event, Outbound};
+use crate::wire::header;
+use crate::wire::jsonrpc::{Message, Request, Response};
+use crate::wire::sse::decode::EventDecoder;
+use bytes::Bytes;
+use http::header::{ACCEPT, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
+use http::{Method as Verb, StatusCode, Uri};
+use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Duration;
+
+const SESSION: HeaderName = HeaderName::from_static("mcp-session-id");
+const VERSION: HeaderName = HeaderName::from_static("mcp-protocol-version");
+const METHOD: HeaderName = HeaderName::from_static("mcp-method");
+const NAME: HeaderName = HeaderName::from_static("mcp-name");
+const LAST_EVENT: HeaderName = HeaderName::from_static("last-event-id");
+const BOTH: HeaderValue = HeaderValue::from_static("application/json, text/event-stream");
+const STREAM: HeaderValue = HeaderValue::from_static("text/event-stream");
+const JSON: HeaderValue = HeaderValue::from_static("application/json");
+
+/// How long connecting may take.
+const CONNECT: Duration = Duration::from_secs(10);
+
+/// How long a notification of ours may wait for its status.
+const NOTIFY: Duration = Duration::from_secs(10);
+
+/// Most times the stream of one request is resumed.
+const MAX_RESUMES: u32 = 8;
+
+/// An MCP endpoint reached over HTTP, with what was negotiated there.
+pub struct HttpLink {
+    client: Client,
+    target: Uri,
+    configured: HeaderMap,
+    negotiated: RwLock<Negotiated>,
+    next_id: AtomicU64,
+    limits: Limits,
+    scope: Arc<Scope>,
+    label: String,
+}
+
+#[derive(Clone, Default)]
+struct Negotiated {
+    era: Option<Era>,
+    version: Option<HeaderValue>,
+    session: Option<HeaderValue>,
+}
+
+impl fmt::Debug for HttpLink {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("HttpLink").field("label", &self.label).finish_non_exhaustive()
+    }
+}
+
+impl HttpLink {
+    /// A link with nothing negotiated yet. `configured` are the entry's own headers.
+    pub fn new(
+        client: Client,
+        target: Uri,
+        configured: HeaderMap,
+        limits: Limits,
+        scope: Arc<Scope>,
+        label: String,
+    ) -> Arc<Self> {
+        let (negotiated, next_id) = (RwLock::default(), AtomicU64::new(1));
+        Arc::new(Self { client, target, configured, negotiated, next_id, limits, scope, label })
+    }
+
+    /// From now on requests carry this version, and in the modern era the mirrored headers.
+    pub fn negotiate(&self, era: Era, version: &'static str) {
+        let mut negotiated = self.negotiated.write().unwrap_or_else(PoisonError::into_inner);
+        negotiated.era = Some(era);
+        negotiated.version = Some(HeaderValue::from_static(version));
+    }
+
+    /// Forgets era, version and session, before a new handshake.
+    pub fn forget(&self) {
+        *self.negotiated.write().unwrap_or_else(PoisonError::into_inner) = Negotiated::default();
+    }
+
+    fn negotiated(&self) -> Negotiated {
+        self.negotiated.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Takes an id for a request.
+    pub fn reserve(self: &Arc<Self>) -> HttpCall {
+        let id = self.next_id.fetch_add(1, Ordering::Relaxed);
+        HttpCall { link: Arc::clone(self), id, stage: Stage::Reserved, resume: Resume::default() }
+    }
+
+    fn request(
+        &self,
+        verb: Verb,
+        negotiated: &Negotiated,
+        body: Outgoing,
+    ) -> http::Request<Outgoing> {
+        let mut request = http::Request::new(body);
+        *request.method_mut() = verb;
+        *request.uri_mut() = self.target.clone();
+        let headers = request.headers_mut();
+        headers.extend(self.configured.clone());
+        if let Some(version) = &negotiated.version {
+            headers.insert(VERSION, version.clone());
+        }
+        if let Some(session) = &negotiated.session {
+            headers.insert(SESSION, session.clone());
+        }
+        request
+    }
+
+    fn post(&self, outbound: Outbound) -> Result<http::Request<Outgoing>, CallError> {
+        let negotiated = self.negotiated();
+        let body = Outgoing::parts(outbound.body);
+        let mut request = self.request(Verb::POST, &negotiated, body);
+        let headers = request.headers_mut();
+        headers.insert(CONTENT_TYPE, JSON);
+        headers.insert(ACCEPT, BOTH);
+        if negotiated.era == Some(Era::Modern) {
+            mirror(headers, outbound.method, outbound.name.as_deref(), &outbound.params)?;
+        }
+        Ok(request)
+    }
+
+    /// Sends a notification, or a response to a request of the upstream.
+    pub async fn notify(&self, body: Bytes) -> Result<(), CallError> {
+        let outbound = Outbound { body: vec![body], ..Outbound::default() };
+        let waits = Waits { slot: Some(NOTIFY), connect: Some(CONNECT), head: Some(NOTIFY) };
+        let response = self.client.send(self.post(outbound)?, waits).await.map_err(failed)?;
+        // the body, if any, is read so that the connection can serve again
+        let _ = response.body.collect(self.limits.message_bytes).await;
+        Ok(())
+    }
+
+    /// Sends a notification in a task of its own.
+    fn notify_later(self: &Arc<Self>, name: &'static str, body: Bytes) {
+        let link = Arc::clone(self);
+        self.scope.spawn(name, async move {
+            if let Err(e) = link.notify(body).await {
+                log::debug!("{}: a notification was not delivered: {e}", link.label);
+            }
+        });
+    }
+
+    /// Opens the stream for messages outside requests (legacy: GET). `None` when the upstream
+    /// offers none.
+    pub async fn stream(&self, last_event: Option<&str>) -> Result<Option<EventStream>, CallError> {
+        let response = self.get(last_event).await?;
+        match response.status {
+            StatusCode::OK if is_stream(&response.headers) => {
+                Ok(Some(EventStream::new(response.body, &self.limits)))
+            }
+            StatusCode::NOT_FOUND => Err(CallError::SessionLost),
+            status if status.is_server_error() => Err(CallError::Status(status.as_u16())),
+            _ => Ok(None),
+        }
+    }
+
+    async fn get(&self, last_event: Option<&str>) -> Result<HttpResponse, CallError> {
+        let mut request = self.request(Verb::GET, &self.negotiated(), Outgoing::empty());
+        request.headers_mut().insert(ACCEPT, STREAM);
+        if let Some(id) = last_event.and_then(|id| HeaderValue::from_str(id).ok()) {
+            request.headers_mut().insert(LAST_EVENT, id);
+        }
+        let waits = Waits { slot: Some(NOTIFY), connect: Some(CONNECT), head: None };
+        self.client.send(request, waits).await.map_err(failed)
+    }
+
+    /// Ends the legacy session, if there is one.
+    pub async fn end_session(&self) {
+        let negotiated = self.negotiated();
+        if negotiated.session.is_none() {
+            return;
+        }
+        let request = self.request(Verb::DELETE, &negotiated, Outgoing::empty());
+        let second = Some(Duration::from_secs(1));
+        let waits = Waits { slot: second, connect: second, head: second };
+        let _ = self.client.send(request, waits).await; // best effort: it may be gone already
+    }
+
+    fn keep_session(&self, headers: &HeaderMap) {
+        if let Some(session) = headers.get(&SESSION) {
+            let mut negotiated = self.negotiated.write().unwrap_or_else(PoisonError::into_inner);
+            negotiated.session = Some(session.clone());
+        }
+    }
+
+    /// Answers a request of the upstream. What cannot be attributed to a caller is declined.
+    pub fn answer(self: &Arc<Self>, request: &Request) {
+        let answer = if request.call.method_name() == "ping" {
+            crate::wire::jsonrpc::error::result_json(&request.id, b"{}")
+        } else {
+            crate::upstream::decline(request)
+        };
+        self.notify_later("upstream answer", answer);
+    }
+}
+
+/// The headers that mirror the body (streamable-http, "Request Metadata").
+fn mirror(
+    headers: &mut HeaderMap,
+    method: &'static str,
+    name: Option<&str>,
+    params: &[(String, String)],
+) -> Result<(), CallError> {
+    if !method.is_empty() {
+        headers.insert(METHOD, HeaderValue::from_static(method));
+    }
+    let bad = |_| CallError::BadAnswer("a header cannot be made of the request".into());
+    if let Some(name) = name {
+        headers.insert(NAME, HeaderValue::from_str(&header::encode(name)).map_err(bad)?);
+    }
+    for (name, value) in params {
+        let name = HeaderName::from_bytes(name.as_bytes());
+        let name = name.map_err(|_| CallError::BadAnswer("not a header name".into()))?;
+        headers.insert(name, HeaderValue::from_str(value).map_err(bad)?);
+    }
+    Ok(())
+}
+
+fn failed(error: ClientError) -> CallError {
+    let source = std::error::Error::source(&error).map(|e| format!(" ({e})")).unwrap_or_default();
+    let text = format!("{error}{source}");
+    if error.maybe_processed() { CallError::Gone(text) } else { CallError::NotConnected(text) }
+}
+
+fn is_stream(headers: &HeaderMap) -> bool {
+    has_type(headers, "text/event-stream")
+}
+
+fn has_type(headers: &HeaderMap, wanted: &str) -> bool {
+    let value = headers.get(CONTENT_TYPE).and_then(|v| v.to_str().ok()).unwrap_or_default();
+    value.split(';').next().is_some_and(|essence| essence.trim().eq_ignore_ascii_case(wanted))
+}
+
+/// An SSE body read as JSON-RPC messages.
+#[derive(Debug)]
+pub struct EventStream {
+    body: Body,
+    decoder: EventDecoder,
+    /// The id of the last event, for resuming.
+    pub last_event: Option<String>,
+    /// The reconnection time the upstream asked for.
+    pub retry: Option<Duration>,
+}
+
+impl EventStream {
+    fn new(body: Body, limits: &Limits) -> Self {
+        let decoder = EventDecoder::new(limits.event_bytes);
+        Self { body, decoder, last_event: None, retry: None }
+    }
+
+    /// The next message; `None` at the end of the stream. Cancel safe.
+    pub async fn next(&mut self) -> Result<Option<Message>, CallError> {
+        loop {
+            while let Some(event) = self.decoder.next() {
+                let event = event.map_err(|e| CallError::BadAnswer(e.to_string()))?;
+                self.retry = event.retry.map(Duration::from_millis).or(self.retry);
+                if let Some(id) = event.id {
+                    self.last_event = Some(id.into_string());
+                }
+                // a priming event has no data; events of other names are not ours to read
+                if event.data.is_empty() || event.event.is_some() {
+                    continue;
+                }
+                let message = Message::parse(event.data);
+                return message.map(Some).map_err(|e| CallError::BadAnswer(e.message.into_owned()));
+            }
+            match self.body.chunk().await.map_err(failed)? {
+                Some(chunk) => self.decoder.push(chunk),
+                None => return Ok(None),
+            }
+        }
+    }
+}
+
+type Sending = Pin<Box<dyn Future<Output = Result<HttpResponse, ClientError>> + Send>>;
+
+enum Stage {
+    Reserved,
+    Sending(Sending),
+    Json(StatusCode, Pin<Box<dyn Future<Output = Result<Bytes, ClientError>> + Send>>),
+    Stream(EventStream),
+    Ended,
+}
+
+/// What is known for resuming a legacy stream that broke off.
+#[derive(Debug, Default)]
+struct Resume {
+    tries: u32,
+    last_event: Option<String>,
+    retry: Option<Duration>,
+}
+
+/// A request over HTTP. Dropping it closes its connection, which is the cancellation of the
+/// modern era; a legacy upstream is told besides, as a disconnect means nothing to it.
+pub struct HttpCall {
+    link: Arc<HttpLink>,
+    id: u64,
+    stage: Stage,
+    resume: Resume,
+}
+
+impl fmt::Debug for HttpCall {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("HttpCall").field("id", &self.id).finish_non_exhaustive()
+    }
+}
+
+impl HttpCall {
+    /// The id reserved for this request.
+    pub fn id(&self) -> u64 {
+        self.id
+    }
+
+    /// Prepares the request, which must carry [`Self::id`]; [`Self::next`] sends it.
+    pub fn send(&mut self, outbound: Outbound) -> Result<(), CallError> {
+        let request = self.link.post(outbound)?;
+        let client = self.link.client.clone();
+        let waits = Waits { slot: Some(CONNECT), connect: Some(CONNECT), head: None };
+        self.stage = Stage::Sending(Box::pin(async move { client.send(request, waits).await }));
+        Ok(())
+    }
+
+    /// See [`crate::upstream::call::Call::next`].
+    pub async fn next(&mut self) -> Result<Event, CallError> {
+        let outcome = self.advance().await;
+        if !matches!(outcome, Ok(Event::Notification(_))) {
+            self.stage = Stage::Ended;
+        }
+        outcome
+    }
+
+    async fn advance(&mut self) -> Result<Event, CallError> {
+        loop {
+            match &mut self.stage {
+                Stage::Reserved | Stage::Ended => {
+                    return Err(CallError::NotConnected("the request was not sent".into()));
+                }
+                Stage::Sending(sending) => {
+                    let response = sending.as_mut().await.map_err(failed)?;
+                    self.stage = self.judge(response)?;
+                }
+                Stage::Json(status, body) => {
+                    let (status, bytes) = (*status, body.as_mut().await.map_err(failed)?);
+                    return self.read_json(status, bytes).map(Event::Response);
+                }
+                Stage::Stream(stream) => match stream.next().await {
+                    Ok(Some(message)) => {
+                        if let Some(event) = self.claim(message)? {
+                            return Ok(event);
+                        }
+                    }
+                    Ok(None) => self.reopen(CallError::Gone("its stream ended".into())).await?,
+                    Err(e @ CallError::Gone(_)) => self.reopen(e).await?,
+                    Err(e) => return Err(e),
+                },
+            }
+        }
+    }
+
+    fn judge(&self, response: HttpResponse) -> Result<Stage, CallError> {
+        self.link.keep_session(&response.headers);
+        let status = response.status;
+        if status == StatusCode::OK && is_stream(&response.headers) {
+            return Ok(Stage::Stream(EventStream::new(response.body, &self.link.limits)));
+        }
+        if has_type(&response.headers, "application/json") {
+            let limit = self.link.limits.message_bytes;
+            return Ok(Stage::Json(status, Box::pin(response.body.collect(limit))));
+        }
+        Err(self.status(status))
+    }
+
+    fn status(&self, status: StatusCode) -> CallError {
+        if status == StatusCode::NOT_FOUND && self.link.negotiated().session.is_some() {
+            return CallError::SessionLost;
+        }
+        CallError::Status(status.as_u16())
+    }
+
+    /// An error answer may come with a status of its own, and, from servers that failed before
+    /// they read the id, without it: on this connection it can only mean this request.
+    fn read_json(&self, status: StatusCode, bytes: Bytes) -> Result<Response, CallError> {
+        match Message::parse(bytes) {
+            Ok(Message::Response(response)) if self.answers(&response) => {
+                let lost = status == StatusCode::NOT_FOUND && response.error_code() != Some(-32601);
+                if lost && self.link.negotiated().session.is_some() {
+                    return Err(CallError::SessionLost);
+                }
+                Ok(response)
+            }
+            Ok(_) if status.is_success() => {
+                Err(CallError::BadAnswer("the body does not answer the request".into()))
+            }
+            Err(e) if status.is_success() => Err(CallError::BadAnswer(e.message.into_owned())),
+            _ => Err(self.status(status)),
+        }
+    }
+
+    fn answers(&self, response: &Response) -> bool {
+        let ours = response.id.as_ref().and_then(|id| id.number()) == Some(self.id);
+        ours || response.error_code().is_some()
+    }
+
+    fn claim(&mut self, message: Message) -> Result<Option<Event>, CallError> {
+        match message {
+            Message::Notification(notification) => Ok(Some(Event::Notification(notification))),
+            Message::Response(response) if self.answers(&response) => {
+                Ok(Some(Event::Response(response)))
+            }
+            Message::Response(_) => {
+                Err(CallError::BadAnswer("its stream answers another request".into()))
+            }
+            Message::Request(request) => {
+                self.link.answer(&request);
+                Ok(None)
+            }
+        }
+    }
+
+    /// A legacy stream that gave its events ids can be resumed; the request is not sent again.
+    async fn reopen(&mut self, why: CallError) -> Result<(), CallError> {
+        if let Stage::Stream(stream) = &mut self.stage {
+            self.resume.last_event = stream.last_event.take().or(self.resume.last_event.take());
+            self.resume.retry = stream.retry.or(self.resume.retry);
+        }
+        let legacy = self.link.negotiated().era == Some(Era::Legacy);
+        let Some(last_event) = self.resume.last_event.clone() else { return Err(why) };
+        if !legacy || self.resume.tries == MAX_RESUMES {
+            return Err(why);
+        }
+        self.resume.tries += 1;
+        let pause = self.resume.retry.unwrap_or(Duration::from_millis(100));
+        tokio::time::sleep(pause.min(Duration::from_secs(30))).await;
+        match self.link.stream(Some(&last_event)).await {
+            Ok(Some(stream)) => {
+                self.stage = Stage::Stream(stream);
+                Ok(())
+            }
+            _ => Err(why),
+        }
+    }
+}
+
+impl Drop for HttpCall {
+    fn drop(&mut self) {
+        let sent = !matches!(self.stage, Stage::Reserved | Stage::Ended);
+        if sent && self.link.negotiated().era == Some(Era::Legacy) {
+            let cancelled = crate::upstream::pending::cancelled(self.id);
+            self.link.notify_later("upstream cancellation", cancelled);
+        }
+    }
+}

@@ -1,0 +1,358 @@
+//! A line connection: JSON-RPC messages as lines over a child's pipes, or over memory.
+//!
+//! MCP 2026-07-28 basic/transports/stdio, and the same framing in every earlier revision. Its
+//! reader and its writer never share a `select!`: a child that stops reading does not keep us
+//! from reading what it writes. An idle pipe is written by the caller itself; what does not fit
+//! goes to the writer task whole, so that a dropped future never tears a line.
+
+use crate::base::limits::Limits;
+use crate::task::Scope;
+use crate::upstream::CallError;
+use crate::upstream::call::Unrequested;
+use crate::upstream::pending::{Pending, PipeCall};
+use crate::wire::jsonrpc::{Message, Notification, Request, Response};
+use crate::wire::line::{LineDecoder, unfold};
+use bytes::{Buf, Bytes, BytesMut};
+use std::collections::VecDeque;
+use std::io::{self, IoSlice};
+use std::sync::{Arc, Mutex, PoisonError};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt, DuplexStream, WriteHalf};
+use tokio::net::unix::pipe;
+use tokio::sync::{Notify, mpsc};
+
+/// Most bytes that may wait for a child that does not read its input.
+pub const MAX_QUEUED_BYTES: usize = 64 << 20;
+
+/// Most messages outside requests that may wait to be looked at.
+pub const MAX_UNREQUESTED: usize = 1024;
+
+const READ_CHUNK: usize = 64 << 10;
+
+/// The writing side, shared by all callers.
+#[derive(Debug)]
+pub struct LineSink {
+    queue: Mutex<Queue>,
+    work: Notify,
+    room: Notify,
+    pipe: Option<pipe::Sender>,
+}
+
+#[derive(Debug, Default)]
+struct Queue {
+    pieces: VecDeque<Bytes>,
+    bytes: usize,
+    /// The writer task is in the middle of the front piece.
+    writing: bool,
+    closed: Option<&'static str>,
+}
+
+impl LineSink {
+    fn new(pipe: Option<pipe::Sender>) -> Arc<Self> {
+        let (queue, work, room) = (Mutex::default(), Notify::new(), Notify::new());
+        Arc::new(Self { queue, work, room, pipe })
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Queue> {
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Sends one message as one line, waiting while too much waits already.
+    ///
+    /// # Errors
+    /// Why the connection does not take messages any more.
+    pub async fn send(&self, body: Vec<Bytes>) -> Result<(), &'static str> {
+        let length: usize = body.iter().map(Bytes::len).sum();
+        loop {
+            let room = self.room.notified();
+            {
+                let mut queue = self.lock();
+                if let Some(why) = queue.closed {
+                    return Err(why);
+                }
+                if queue.bytes == 0 || queue.bytes + length <= MAX_QUEUED_BYTES {
+                    self.push(&mut queue, body);
+                    return Ok(());
+                }
+            }
+            room.await;
+        }
+    }
+
+    /// Sends a small message of ours without waiting; it is dropped if far too much waits.
+    pub fn send_later(&self, line: Bytes) {
+        let mut queue = self.lock();
+        if queue.closed.is_none() && queue.bytes <= MAX_QUEUED_BYTES {
+            self.push(&mut queue, vec![line]);
+        }
+    }
+
+    fn push(&self, queue: &mut Queue, mut body: Vec<Bytes>) {
+        for piece in &mut body {
+            if memchr::memchr2(b'\n', b'\r', piece).is_some() {
+                *piece = Bytes::from(unfold(piece).into_owned());
+            }
+        }
+        body.push(Bytes::from_static(b"\n"));
+        let idle = queue.pieces.is_empty() && !queue.writing;
+        let mut pieces = VecDeque::from(body);
+        if let (true, Some(pipe)) = (idle, &self.pipe) {
+            write_now(pipe, &mut pieces);
+        }
+        if pieces.is_empty() {
+            return;
+        }
+        queue.bytes += pieces.iter().map(Bytes::len).sum::<usize>();
+        queue.pieces.append(&mut pieces);
+        self.work.notify_one();
+    }
+
+    /// No more messages: what waits is dropped.
+    fn close(&self, why: &'static str) {
+        let mut queue = self.lock();
+        queue.closed.get_or_insert(why);
+        queue.pieces.clear();
+        queue.bytes = 0;
+        drop(queue);
+        self.room.notify_waiters();
+        self.work.notify_one();
+    }
+
+    /// Waits for something to write and takes it; `None` when the connection is closed.
+    async fn take(&self) -> Option<Vec<Bytes>> {
+        loop {
+            {
+                let mut queue = self.lock();
+                queue.writing = false;
+                if queue.closed.is_some() {
+                    return None;
+                }
+                if !queue.pieces.is_empty() {
+                    queue.writing = true;
+                    queue.bytes = 0;
+                    return Some(queue.pieces.drain(..).collect());
+                }
+            }
+            self.room.notify_waiters();
+            self.work.notified().await;
+        }
+    }
+}
+
+/// Writes what the pipe takes at once, and leaves the rest.
+fn write_now(pipe: &pipe::Sender, pieces: &mut VecDeque<Bytes>) {
+    while !pieces.is_empty() {
+        let slices: Vec<IoSlice<'_>> = pieces.iter().map(|piece| IoSlice::new(piece)).collect();
+        let Ok(mut written) = pipe.try_write_vectored(&slices) else { return };
+        if written == 0 {
+            return;
+        }
+        while let Some(front) = pieces.front_mut() {
+            let step = written.min(front.len());
+            front.advance(step);
+            written -= step;
+            if !front.is_empty() {
+                break;
+            }
+            pieces.pop_front();
+        }
+    }
+}
+
+/// Drains the queue into the pipe or the stream until the connection closes.
+async fn write_all(sink: Arc<LineSink>, mut stream: Option<WriteHalf<DuplexStream>>) {
+    while let Some(pieces) = sink.take().await {
+        let written = match (&sink.pipe, &mut stream) {
+            (Some(pipe), _) => write_pipe(pipe, pieces.into()).await,
+            (None, Some(stream)) => write_stream(stream, &pieces).await,
+            (None, None) => Err(io::ErrorKind::BrokenPipe.into()),
+        };
+        if written.is_err() {
+            sink.close("its input is closed");
+        }
+    }
+}
+
+async fn write_pipe(pipe: &pipe::Sender, mut pieces: VecDeque<Bytes>) -> io::Result<()> {
+    loop {
+        write_now(pipe, &mut pieces);
+        if pieces.is_empty() {
+            return Ok(());
+        }
+        pipe.writable().await?;
+        // a closed pipe is writable and fails at once
+        let first = pieces.front().map(|piece| pipe.try_write(piece));
+        match first {
+            Some(Ok(written)) => {
+                if let Some(front) = pieces.front_mut() {
+                    front.advance(written);
+                }
+                pieces.retain(|piece| !piece.is_empty());
+            }
+            Some(Err(e)) if e.kind() != io::ErrorKind::WouldBlock => return Err(e),
+            _ => {}
+        }
+    }
+}
+
+async fn write_stream(stream: &mut WriteHalf<DuplexStream>, pieces: &[Bytes]) -> io::Result<()> {
+    for piece in pieces {
+        stream.write_all(piece).await?;
+    }
+    stream.flush().await
+}
+
+/// Where a line connection writes to.
+#[derive(Debug)]
+pub enum Output {
+    /// A child's standard input.
+    Pipe(pipe::Sender),
+    /// A server inside this process.
+    Memory(WriteHalf<DuplexStream>),
+}
+
+/// A line connection.
+#[derive(Debug)]
+pub struct Lines {
+    pending: Arc<Pending>,
+    sink: Arc<LineSink>,
+}
+
+impl Lines {
+    /// Starts the reader and the writer in `scope`. `unrequested` gets what belongs to no
+    /// request; when the input ends, every pending request fails and `unrequested` is closed.
+    pub fn open(
+        scope: &Scope,
+        input: impl AsyncRead + Unpin + Send + 'static,
+        output: Output,
+        limits: &Limits,
+        label: &str,
+        unrequested: mpsc::Sender<Unrequested>,
+    ) -> Self {
+        let (pipe, stream) = match output {
+            Output::Pipe(pipe) => (Some(pipe), None),
+            Output::Memory(stream) => (None, Some(stream)),
+        };
+        let sink = LineSink::new(pipe);
+        let pending = Arc::new(Pending::default());
+        scope.spawn("upstream writer", write_all(Arc::clone(&sink), stream));
+        let reader = Reader {
+            pending: Arc::clone(&pending),
+            sink: Arc::clone(&sink),
+            unrequested,
+            label: label.to_owned(),
+            faults: 0,
+        };
+        scope.spawn("upstream reader", reader.run(input, LineDecoder::new(limits.line_bytes)));
+        Self { pending, sink }
+    }
+
+    /// Takes a slot for a request.
+    pub fn reserve(&self) -> Result<PipeCall, CallError> {
+        self.pending.reserve(&self.sink)
+    }
+
+    /// Sends a notification.
+    pub async fn notify(&self, line: Bytes) -> Result<(), CallError> {
+        self.sink.send(vec![line]).await.map_err(|why| CallError::Gone(why.to_owned()))
+    }
+
+    /// Ends the connection: the child sees the end of its input.
+    pub fn close(&self) {
+        self.sink.close("it is being stopped");
+    }
+}
+
+/// Faults of one connection that are logged; the rest is counted.
+const MAX_LOGGED_FAULTS: u32 = 3;
+
+struct Reader {
+    pending: Arc<Pending>,
+    sink: Arc<LineSink>,
+    unrequested: mpsc::Sender<Unrequested>,
+    label: String,
+    faults: u32,
+}
+
+impl Reader {
+    async fn run(mut self, mut input: impl AsyncRead + Unpin, mut lines: LineDecoder) {
+        let mut buffer = BytesMut::with_capacity(READ_CHUNK);
+        let why = loop {
+            while let Some(line) = lines.next(&mut buffer) {
+                match line {
+                    Ok(line) => self.line(line),
+                    Err(e) => self.fault(&e.to_string()),
+                }
+            }
+            if buffer.capacity() - buffer.len() < READ_CHUNK / 4 {
+                buffer.reserve(READ_CHUNK);
+            }
+            match input.read_buf(&mut buffer).await {
+                Ok(0) => break "it closed its output",
+                Ok(_) => {}
+                Err(_) => break "its output cannot be read",
+            }
+        };
+        if let Some(Err(e)) = lines.finish(&mut buffer) {
+            self.fault(&e.to_string());
+        }
+        self.pending.close(why);
+        self.sink.close(why);
+        let _ = self.unrequested.send(Unrequested::Closed(why.to_owned())).await; // it may be gone
+    }
+
+    fn line(&mut self, line: Bytes) {
+        match Message::parse(line) {
+            Ok(Message::Response(response)) => self.response(response),
+            Ok(Message::Notification(notification)) => self.notification(notification),
+            Ok(Message::Request(request)) => self.request(request),
+            Err(rejected) => self.fault(&rejected.message),
+        }
+    }
+
+    fn response(&mut self, response: Response) {
+        if !self.pending.complete(response) {
+            self.fault("an answer to a request that is not in flight");
+        }
+    }
+
+    fn notification(&mut self, notification: Notification) {
+        let name = notification.call.method_name();
+        if name == "notifications/progress" {
+            let token = notification.call.param("progressToken");
+            let token = token.and_then(|t| t.integer(&notification.call.bytes));
+            if let Some(token) = token.and_then(|t| u64::try_from(t).ok()) {
+                self.pending.progress(token, notification);
+            }
+        } else if name == "notifications/message" {
+            self.pending.log_message(notification);
+        } else {
+            drop(name);
+            self.pass_on(Message::Notification(notification));
+        }
+    }
+
+    /// A server may ping at any time; what else it asks for cannot be attributed to one of our
+    /// callers on a shared connection, so it is declined.
+    fn request(&mut self, request: Request) {
+        let answer = if request.call.method_name() == "ping" {
+            crate::wire::jsonrpc::error::result_json(&request.id, b"{}")
+        } else {
+            crate::upstream::decline(&request)
+        };
+        self.sink.send_later(answer);
+    }
+
+    fn pass_on(&mut self, message: Message) {
+        if self.unrequested.try_send(Unrequested::Message(message)).is_err() {
+            self.fault("more notifications than can be looked at");
+        }
+    }
+
+    fn fault(&mut self, what: &str) {
+        self.faults = self.faults.saturating_add(1);
+        let last = if self.faults == MAX_LOGGED_FAULTS { " (not logged any more)" } else { "" };
+        if self.faults <= MAX_LOGGED_FAULTS {
+            log::warn!("{}: ignored what it wrote: {what}{last}", self.label);
+        }
+    }
+}

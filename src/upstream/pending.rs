@@ -1,0 +1,240 @@
+//! Requests in flight on a shared line connection: ids, slots, inboxes.
+//!
+//! The reader of a connection must never wait for a consumer, or one slow client would stall all
+//! others of that upstream. So every request has its own bounded inbox: notifications are dropped
+//! when it is full, the response has a reserved place.
+
+use crate::upstream::call::{CallError, Event};
+use crate::upstream::lines::LineSink;
+use crate::wire::jsonrpc::{Notification, RequestId, Response};
+use bytes::Bytes;
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use tokio::sync::Notify;
+
+/// Most requests in flight on one connection.
+pub const MAX_IN_FLIGHT: usize = 1 << 16;
+
+/// Most notifications waiting for the consumer of one request; later ones are dropped.
+pub const MAX_WAITING_NOTIFICATIONS: usize = 256;
+
+const INDEX_BITS: u32 = 16;
+/// Ids stay below 2^53, which every JSON implementation reads exactly.
+const GENERATION_MASK: u64 = (1 << 36) - 1;
+
+/// Locks, and goes on with the data if another thread panicked while it held the lock: every
+/// critical section here leaves the data whole.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// The requests in flight on one connection.
+#[derive(Debug, Default)]
+pub struct Pending {
+    table: Mutex<Table>,
+}
+
+#[derive(Debug, Default)]
+struct Table {
+    slots: Vec<Slot>,
+    free: Vec<u32>,
+    closed: Option<String>,
+}
+
+#[derive(Debug, Default)]
+struct Slot {
+    generation: u64,
+    inbox: Option<Arc<Inbox>>,
+    wants_log: bool,
+}
+
+/// Where the answer to one request arrives.
+#[derive(Debug, Default)]
+struct Inbox {
+    state: Mutex<Arrived>,
+    wake: Notify,
+}
+
+#[derive(Debug, Default)]
+struct Arrived {
+    notifications: VecDeque<Notification>,
+    end: Option<Result<Response, CallError>>,
+}
+
+impl Inbox {
+    fn finish(&self, end: Result<Response, CallError>) {
+        lock(&self.state).end.get_or_insert(end);
+        self.wake.notify_one();
+    }
+
+    fn note(&self, notification: Notification) {
+        let mut state = lock(&self.state);
+        if state.notifications.len() < MAX_WAITING_NOTIFICATIONS {
+            state.notifications.push_back(notification);
+            drop(state);
+            self.wake.notify_one();
+        }
+    }
+
+    fn take(&self) -> Option<Result<Event, CallError>> {
+        let mut state = lock(&self.state);
+        match state.notifications.pop_front() {
+            Some(notification) => Some(Ok(Event::Notification(notification))),
+            None => state.end.take().map(|end| end.map(Event::Response)),
+        }
+    }
+}
+
+impl Table {
+    fn slot(&self, id: u64) -> Option<&Slot> {
+        let slot = self.slots.get(usize::try_from(id & ((1 << INDEX_BITS) - 1)).ok()?)?;
+        (slot.generation == id >> INDEX_BITS && slot.inbox.is_some()).then_some(slot)
+    }
+
+    fn release(&mut self, id: u64) -> Option<Arc<Inbox>> {
+        let index = u32::try_from(id & ((1 << INDEX_BITS) - 1)).ok()?;
+        self.slot(id)?;
+        let slot = self.slots.get_mut(index as usize)?;
+        slot.generation = (slot.generation + 1) & GENERATION_MASK;
+        let inbox = slot.inbox.take();
+        self.free.push(index);
+        inbox
+    }
+}
+
+impl Pending {
+    /// Takes a slot; its id is what the request must carry upstream, and its progress token.
+    pub fn reserve(self: &Arc<Self>, sink: &Arc<LineSink>) -> Result<PipeCall, CallError> {
+        let inbox = Arc::new(Inbox::default());
+        let mut table = lock(&self.table);
+        if let Some(why) = &table.closed {
+            return Err(CallError::NotConnected(why.clone()));
+        }
+        let index = match table.free.pop() {
+            Some(index) => index,
+            None if table.slots.len() < MAX_IN_FLIGHT => {
+                table.slots.push(Slot { generation: 1, ..Slot::default() });
+                u32::try_from(table.slots.len() - 1).map_err(|_| CallError::Busy)?
+            }
+            None => return Err(CallError::Busy),
+        };
+        let slot = table.slots.get_mut(index as usize).ok_or(CallError::Busy)?;
+        slot.inbox = Some(Arc::clone(&inbox));
+        slot.wants_log = false;
+        let id = slot.generation << INDEX_BITS | u64::from(index);
+        drop(table);
+        let (pending, sink) = (Arc::clone(self), Arc::clone(sink));
+        Ok(PipeCall { id, pending, sink, inbox, stage: Stage::Reserved })
+    }
+
+    /// Hands a response to the request it answers; `false` when there is none.
+    pub fn complete(&self, response: Response) -> bool {
+        let Some(id) = response.id.as_ref().and_then(RequestId::number) else { return false };
+        let inbox = lock(&self.table).release(id);
+        inbox.map(|inbox| inbox.finish(Ok(response))).is_some()
+    }
+
+    /// Hands progress to the request whose token it carries; `false` when there is none.
+    pub fn progress(&self, token: u64, notification: Notification) -> bool {
+        let inbox = lock(&self.table).slot(token).and_then(|slot| slot.inbox.clone());
+        inbox.map(|inbox| inbox.note(notification)).is_some()
+    }
+
+    /// Hands a log message to the one request that can have caused it: the only one in flight
+    /// that asked for log messages. `false` when none or several could have: a guess could show
+    /// one client what belongs to another.
+    pub fn log_message(&self, notification: Notification) -> bool {
+        let table = lock(&self.table);
+        let mut asking = table.slots.iter().filter(|slot| slot.wants_log && slot.inbox.is_some());
+        let only = match (asking.next(), asking.next()) {
+            (Some(only), None) => only.inbox.clone(),
+            _ => None,
+        };
+        drop(table);
+        only.map(|inbox| inbox.note(notification)).is_some()
+    }
+
+    /// Ends every request in flight, and refuses new ones.
+    pub fn close(&self, why: &str) {
+        let mut table = lock(&self.table);
+        table.closed.get_or_insert_with(|| why.to_owned());
+        let inboxes: Vec<_> = table.slots.iter_mut().filter_map(|slot| slot.inbox.take()).collect();
+        drop(table);
+        for inbox in inboxes {
+            inbox.finish(Err(CallError::Gone(why.to_owned())));
+        }
+    }
+
+    fn want_log(&self, id: u64) {
+        let mut table = lock(&self.table);
+        let index = usize::try_from(id & ((1 << INDEX_BITS) - 1)).unwrap_or(usize::MAX);
+        if let Some(slot) = table.slots.get_mut(index) {
+            slot.wants_log = slot.generation == id >> INDEX_BITS;
+        }
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Stage {
+    Reserved,
+    Sent,
+    Ended,
+}
+
+/// A request on a line connection. Dropping it frees its slot; if it was sent and not answered,
+/// the upstream is told (`notifications/cancelled`, both eras on stdio).
+#[derive(Debug)]
+pub struct PipeCall {
+    id: u64,
+    pending: Arc<Pending>,
+    sink: Arc<LineSink>,
+    inbox: Arc<Inbox>,
+    stage: Stage,
+}
+
+impl PipeCall {
+    /// The id reserved for this request.
+    pub fn id(&self) -> u64 {
+        self.id
+    }
+
+    /// Sends the message, which must carry [`Self::id`].
+    pub async fn send(&mut self, body: Vec<Bytes>, wants_log: bool) -> Result<(), CallError> {
+        if wants_log {
+            self.pending.want_log(self.id);
+        }
+        // from here on the upstream may have seen it
+        self.stage = Stage::Sent;
+        self.sink.send(body).await.map_err(|why| CallError::Gone(why.to_string()))
+    }
+
+    /// See [`crate::upstream::call::Call::next`].
+    pub async fn next(&mut self) -> Result<Event, CallError> {
+        loop {
+            if let Some(event) = self.inbox.take() {
+                if !matches!(event, Ok(Event::Notification(_))) {
+                    self.stage = Stage::Ended;
+                }
+                return event;
+            }
+            self.inbox.wake.notified().await;
+        }
+    }
+}
+
+impl Drop for PipeCall {
+    fn drop(&mut self) {
+        let in_flight = lock(&self.pending.table).release(self.id).is_some();
+        if in_flight && self.stage == Stage::Sent {
+            self.sink.send_later(cancelled(self.id));
+        }
+    }
+}
+
+/// `notifications/cancelled` for a request of ours.
+pub fn cancelled(id: u64) -> Bytes {
+    let text = format!(
+        "{{\"jsonrpc\":\"2.0\",\"method\":\"notifications/cancelled\",\"params\":{{\"requestId\":{id},\"reason\":\"cancelled by the client\"}}}}"
+    );
+    Bytes::from(text.into_bytes())
+}

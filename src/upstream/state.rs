@@ -1,0 +1,280 @@
+//! One configured upstream: its state, what it offers, and how fresh that is.
+
+use crate::catalog::listing::{Listing, Offer};
+use crate::config::Entry;
+use crate::mcp::{Era, ListKind};
+use crate::upstream::supervisor::Command;
+use crate::upstream::{CallError, Link};
+use crate::wire::jsonrpc::Notification;
+use std::fmt;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+use tokio::sync::{mpsc, oneshot, watch};
+
+/// How long a list of an upstream that announces no changes is taken as current.
+pub const UNANNOUNCED_FRESH: Duration = Duration::from_secs(1);
+
+/// How long a list request waits for the refresh of such a list.
+pub const LAZY_WAIT: Duration = Duration::from_millis(100);
+
+/// Where an upstream stands.
+#[derive(Debug, Clone)]
+pub enum State {
+    /// The first connection is being made.
+    Starting,
+    /// Requests can be sent.
+    Ready(Arc<Link>),
+    /// There is no connection; another attempt will be made.
+    Down(Arc<str>),
+    /// It is not used, and why.
+    Disabled(Arc<str>),
+}
+
+impl fmt::Display for State {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Starting => write!(f, "starting"),
+            Self::Ready(_) => write!(f, "ready"),
+            Self::Down(why) => write!(f, "down: {why}"),
+            Self::Disabled(why) => write!(f, "disabled: {why}"),
+        }
+    }
+}
+
+/// What an upstream tells the rest of the gateway.
+#[derive(Debug)]
+pub enum Announcement {
+    /// Lists were read anew; `announced` are those the upstream itself said have changed.
+    Listed {
+        /// Position of the upstream in the configuration.
+        upstream: usize,
+        /// The lists that the upstream announced as changed.
+        announced: Vec<ListKind>,
+    },
+    /// A resource changed.
+    Updated {
+        /// Position of the upstream in the configuration.
+        upstream: usize,
+        /// The `notifications/resources/updated` as it came.
+        notification: Notification,
+    },
+    /// A subscribed resource may have changed while the connection was down.
+    Resubscribed {
+        /// Position of the upstream in the configuration.
+        upstream: usize,
+        /// The resource.
+        uri: String,
+    },
+}
+
+#[derive(Debug, Default, Clone, Copy)]
+struct Freshness {
+    stale: bool,
+    fetched: Option<Instant>,
+    reading: bool,
+    again: bool,
+}
+
+#[derive(Debug, Default)]
+struct Shelf {
+    offer: Offer,
+    era: Option<Era>,
+    freshness: [Freshness; 4],
+}
+
+/// One entry of the configuration, whatever becomes of its connections.
+#[derive(Debug)]
+pub struct Upstream {
+    /// Its place among the upstreams.
+    pub position: usize,
+    /// What the file says.
+    pub entry: Arc<Entry>,
+    state: watch::Sender<State>,
+    shelf: Mutex<Shelf>,
+    /// Counts completed reads of lists.
+    reads: watch::Sender<u64>,
+    pub(crate) commands: mpsc::Sender<Command>,
+}
+
+fn index(kind: ListKind) -> usize {
+    match kind {
+        ListKind::Tools => 0,
+        ListKind::Prompts => 1,
+        ListKind::Resources => 2,
+        ListKind::Templates => 3,
+    }
+}
+
+impl Upstream {
+    /// An upstream that nobody has started yet, and what its supervisor listens to.
+    pub fn new(position: usize, entry: Arc<Entry>) -> (Arc<Self>, mpsc::Receiver<Command>) {
+        let (commands, receiver) = mpsc::channel(crate::upstream::supervisor::MAX_COMMANDS);
+        let state = watch::Sender::new(State::Starting);
+        let (shelf, reads) = (Mutex::default(), watch::Sender::new(0));
+        (Arc::new(Self { position, entry, state, shelf, reads, commands }), receiver)
+    }
+
+    /// The slug that stands in paths, prefixes and URIs.
+    pub fn slug(&self) -> &str {
+        self.entry.slug.as_str()
+    }
+
+    /// Where it stands now.
+    pub fn state(&self) -> State {
+        self.state.borrow().clone()
+    }
+
+    /// The connection, if there is one.
+    pub fn link(&self) -> Option<Arc<Link>> {
+        match &*self.state.borrow() {
+            State::Ready(link) => Some(Arc::clone(link)),
+            _ => None,
+        }
+    }
+
+    /// The era its lists were read in: that of the last connection.
+    pub fn last_era(&self) -> Era {
+        self.shelf().era.unwrap_or(Era::Legacy)
+    }
+
+    pub(crate) fn connected(&self, era: Era) {
+        self.shelf().era = Some(era);
+    }
+
+    pub(crate) fn set_state(&self, state: State) {
+        self.state.send_replace(state);
+    }
+
+    /// Waits until the first attempt to connect has ended, at most `bound`.
+    pub async fn settled(&self, bound: Duration) {
+        let mut state = self.state.subscribe();
+        let settled = state.wait_for(|state| !matches!(state, State::Starting));
+        let _ = tokio::time::timeout(bound, settled).await; // whoever is there by then is served
+    }
+
+    fn shelf(&self) -> MutexGuard<'_, Shelf> {
+        self.shelf.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What it offers as far as it is known; what was known stays while it is down.
+    pub fn offer(&self) -> Offer {
+        self.shelf().offer.clone()
+    }
+
+    /// One of its lists as far as it is known.
+    pub fn listing(&self, kind: ListKind) -> Option<Arc<Listing>> {
+        self.shelf().offer.get(kind).cloned()
+    }
+
+    pub(crate) fn store(&self, kind: ListKind, listing: Option<Listing>) {
+        let mut shelf = self.shelf();
+        shelf.offer.set(kind, listing.map(Arc::new));
+        let freshness = &mut shelf.freshness[index(kind)];
+        freshness.stale = freshness.again;
+        freshness.fetched = Some(Instant::now());
+        drop(shelf);
+        self.reads.send_modify(|reads| *reads += 1);
+    }
+
+    /// A read of a list failed: what was known stays, and the next request tries again later.
+    pub(crate) fn keep(&self, kind: ListKind) {
+        self.shelf().freshness[index(kind)].fetched = Some(Instant::now());
+        self.reads.send_modify(|reads| *reads += 1);
+    }
+
+    pub(crate) fn mark_stale(&self, kind: ListKind) {
+        self.shelf().freshness[index(kind)].stale = true;
+    }
+
+    /// Whether a read of the list may begin; while one is under way, it will be repeated.
+    pub(crate) fn begin_reading(&self, kind: ListKind) -> bool {
+        let mut shelf = self.shelf();
+        let freshness = &mut shelf.freshness[index(kind)];
+        freshness.again = freshness.reading;
+        !std::mem::replace(&mut freshness.reading, true)
+    }
+
+    /// A read of the list has ended; whether it must be repeated at once.
+    pub(crate) fn end_reading(&self, kind: ListKind) -> bool {
+        let mut shelf = self.shelf();
+        let freshness = &mut shelf.freshness[index(kind)];
+        freshness.reading = std::mem::take(&mut freshness.again);
+        freshness.reading
+    }
+
+    /// The connection ended: no read is under way any more.
+    pub(crate) fn abandon_reading(&self) {
+        for freshness in &mut self.shelf().freshness {
+            (freshness.reading, freshness.again) = (false, false);
+        }
+    }
+
+    /// Makes one list current before it is served: waits for a list that the upstream said has
+    /// changed, and a moment for one whose upstream never says so.
+    pub async fn freshen(&self, kind: ListKind, now: Instant) {
+        let Some(link) = self.link() else { return };
+        let freshness = self.shelf().freshness[index(kind)];
+        let announces = link.peer.capabilities.announces(kind);
+        let old = freshness.fetched.is_none_or(|at| now.duration_since(at) >= self.fresh_for(kind));
+        let bound = match (freshness.stale, announces) {
+            (true, _) => self.entry.timeouts.list,
+            (false, false) if old => LAZY_WAIT,
+            _ => return,
+        };
+        let mut reads = self.reads.subscribe();
+        reads.mark_unchanged();
+        if self.commands.try_send(Command::Refresh(kind)).is_err() {
+            return;
+        }
+        let current = async {
+            while reads.changed().await.is_ok() {
+                let freshness = self.shelf().freshness[index(kind)];
+                if !freshness.again && freshness.fetched.is_some_and(|at| at >= now) {
+                    return;
+                }
+            }
+        };
+        let _ = tokio::time::timeout(bound, current).await; // then what is known is served
+    }
+
+    fn fresh_for(&self, kind: ListKind) -> Duration {
+        let listing = self.listing(kind);
+        let ttl = listing.and_then(|listing| listing.ttl_ms).map(Duration::from_millis);
+        ttl.unwrap_or_default().max(UNANNOUNCED_FRESH)
+    }
+
+    /// Subscribes to a resource; the answer of the upstream, or why there is none.
+    pub async fn watch(&self, uri: String) -> Result<(), WatchError> {
+        let (answer, answered) = oneshot::channel();
+        let command = Command::Watch { uri, answer };
+        let gone = WatchError::Call(CallError::NotConnected("the upstream is not running".into()));
+        if self.commands.send(command).await.is_err() {
+            return Err(gone);
+        }
+        answered.await.unwrap_or(Err(gone))
+    }
+
+    /// Ends a subscription. When the upstream is too busy to be told, updates go on arriving,
+    /// and are dropped here.
+    pub fn unwatch(&self, uri: String) {
+        let _ = self.commands.try_send(Command::Unwatch { uri });
+    }
+
+    /// A request found the connection unusable: the supervisor is to make a new one.
+    pub fn report(&self, error: &CallError) {
+        if matches!(error, CallError::SessionLost | CallError::NotConnected(_)) {
+            let _ = self.commands.try_send(Command::Lost(error.clone())); // it is busy with others
+        }
+    }
+}
+
+/// Why a resource is not being watched.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum WatchError {
+    /// The upstream refused: code and text.
+    Refused(i64, String),
+    /// The upstream has no subscriptions.
+    Unsupported,
+    /// It could not be asked.
+    Call(CallError),
+}

@@ -1,0 +1,465 @@
+//! The life of one upstream: connect, shake hands, read the lists, serve, and begin again.
+//!
+//! One task owns all of it. What takes time (a list, a subscription) runs in tasks of the
+//! connection's own scope, so that the loop always hears of the end of the connection.
+
+use crate::base::limits::Limits;
+use crate::config::{Http, ProtocolPin, Scheme, Stdio, Transport};
+use crate::control::backoff::Backoff;
+use crate::mcp::{Era, ListKind};
+use crate::net::client::{Client, ClientLimits, Origin};
+use crate::sys::random::Random;
+use crate::sys::spawn::{Process, Spawner};
+use crate::task::Scope;
+use crate::upstream::call::Unrequested;
+use crate::upstream::http::HttpLink;
+use crate::upstream::lines::{Lines, MAX_UNREQUESTED, Output};
+use crate::upstream::link::{HandshakeError, Link, Wire};
+use crate::upstream::state::{Announcement, State, Upstream, WatchError};
+use crate::upstream::watching::Watching;
+use crate::upstream::{CallError, listing, stdio};
+use crate::wire::jsonrpc::{Message, Notification};
+use http::HeaderMap;
+use http::header::{HeaderName, HeaderValue};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use tokio::io::DuplexStream;
+use tokio::sync::{mpsc, oneshot};
+
+/// Most commands that may wait for one supervisor.
+pub const MAX_COMMANDS: usize = 256;
+
+/// How long a child may take to end after the end of its input, and again after SIGTERM.
+pub const STOP_GRACE: Duration = Duration::from_secs(2);
+
+/// What the rest of the gateway asks of a supervisor.
+#[derive(Debug)]
+pub enum Command {
+    /// Read a list anew, unless that is under way.
+    Refresh(ListKind),
+    /// Subscribe to a resource.
+    Watch {
+        /// The resource, as the upstream names it.
+        uri: String,
+        /// Gets the upstream's answer.
+        answer: oneshot::Sender<Result<(), WatchError>>,
+    },
+    /// End a subscription.
+    Unwatch {
+        /// The resource, as the upstream names it.
+        uri: String,
+    },
+    /// The connection is of no use any more.
+    Lost(CallError),
+}
+
+/// What supervisors share.
+#[derive(Clone)]
+pub struct Tools {
+    /// Starts child processes.
+    pub spawner: Spawner,
+    /// Bounds on what upstreams may send.
+    pub limits: Limits,
+    /// Where announcements go.
+    pub announce: mpsc::Sender<Announcement>,
+    /// For jitter.
+    pub random: Arc<Random>,
+    /// The environment that children may inherit from.
+    pub environment: Arc<BTreeMap<String, String>>,
+    /// Connects to the server inside this process.
+    pub builtin: Arc<dyn Fn(&Scope) -> DuplexStream + Send + Sync>,
+}
+
+/// A connection while it is being used, and what must be stopped after it.
+struct Connection {
+    link: Arc<Link>,
+    scope: Arc<Scope>,
+    process: Option<Process>,
+    unrequested: mpsc::Receiver<Unrequested>,
+    back: mpsc::Sender<Unrequested>,
+}
+
+/// A transport before the handshake.
+struct Opened {
+    wire: Wire,
+    process: Option<Process>,
+}
+
+/// The task that keeps one upstream running until its scope ends.
+pub struct Supervisor {
+    upstream: Arc<Upstream>,
+    commands: mpsc::Receiver<Command>,
+    tools: Tools,
+    scope: Arc<Scope>,
+    /// The last child ended on the probe: the next one is met with `initialize`.
+    skip_probe: bool,
+    /// It was connected before: what it offers may have changed meanwhile.
+    returning: bool,
+    watching: Watching,
+}
+
+impl Supervisor {
+    /// A supervisor that has not begun.
+    pub fn new(
+        upstream: Arc<Upstream>,
+        commands: mpsc::Receiver<Command>,
+        tools: Tools,
+        scope: Arc<Scope>,
+    ) -> Self {
+        let watching = Watching::default();
+        let (skip_probe, returning) = (false, false);
+        Self { upstream, commands, tools, scope, skip_probe, returning, watching }
+    }
+
+    /// Keeps the upstream running until the scope ends.
+    pub async fn run(mut self) {
+        let token = self.scope.token();
+        let mut backoff = Backoff::default();
+        let mut said = String::new();
+        while !token.is_cancelled() {
+            let begun = Instant::now();
+            let why = match self.connect().await {
+                Ok(connection) => self.serve(connection).await,
+                Err(why) => why,
+            };
+            if token.is_cancelled() {
+                break;
+            }
+            let pause = backoff.after(begun.elapsed(), dice(&self.tools.random));
+            let key = &self.upstream.entry.key;
+            // the same reason again and again is said once
+            let level = if why == said { log::Level::Debug } else { log::Level::Warn };
+            log::log!(level, "{key}: {why}; next attempt in {} ms", pause.as_millis());
+            said.clone_from(&why);
+            self.upstream.set_state(State::Down(why.into()));
+            self.rest(pause).await;
+        }
+        self.upstream.set_state(State::Down("the gateway is stopping".into()));
+    }
+
+    /// Waits for the next attempt; whoever wants to subscribe meanwhile is told why not.
+    async fn rest(&mut self, pause: Duration) {
+        let token = self.scope.token();
+        let wake = tokio::time::sleep(pause);
+        tokio::pin!(wake);
+        loop {
+            let command = tokio::select! {
+                () = &mut wake => return,
+                () = token.cancelled() => return,
+                command = self.commands.recv() => command,
+            };
+            match command {
+                Some(Command::Watch { uri, answer }) => {
+                    self.watching.refuse_while_down(uri, answer)
+                }
+                Some(Command::Unwatch { uri }) => self.watching.forget(&uri),
+                Some(_) => {}
+                None => return,
+            }
+        }
+    }
+
+    async fn connect(&mut self) -> Result<Connection, String> {
+        let scope = Arc::new(self.scope.child(format!("upstream {}", self.upstream.entry.slug)));
+        let (back, unrequested) = mpsc::channel(MAX_UNREQUESTED);
+        let opened = self.open(&scope, back.clone()).await?;
+        let pin = match self.skip_probe {
+            true => ProtocolPin::Legacy,
+            false => self.upstream.entry.protocol,
+        };
+        let bound = self.upstream.entry.timeouts.start;
+        let token = self.scope.token();
+        let established = tokio::select! {
+            established = tokio::time::timeout(bound, Link::establish(opened.wire, pin)) => established,
+            () = token.cancelled() => return Err("the gateway is stopping".into()),
+        };
+        match established {
+            Ok(Ok(link)) => {
+                self.skip_probe = false;
+                let (link, process) = (Arc::new(link), opened.process);
+                Ok(Connection { link, scope, process, unrequested, back })
+            }
+            Ok(Err(e)) => {
+                let is_child = opened.process.is_some();
+                self.skip_probe = is_child && e == HandshakeError::DiedOnProbe && !self.skip_probe;
+                Err(self.explain(e, opened.process).await)
+            }
+            Err(_) => {
+                stop(opened.process).await;
+                Err(format!("did not become ready within {} ms", bound.as_millis()))
+            }
+        }
+    }
+
+    /// A child that has ended says more by its exit than by its closed pipe.
+    async fn explain(&self, error: HandshakeError, process: Option<Process>) -> String {
+        let Some(mut process) = process else { return error.to_string() };
+        match tokio::time::timeout(Duration::from_millis(200), process.wait()).await {
+            Ok(exit) => format!("{exit} before it was ready"),
+            Err(_) => {
+                stop(Some(process)).await;
+                error.to_string()
+            }
+        }
+    }
+
+    async fn open(
+        &self,
+        scope: &Arc<Scope>,
+        unrequested: mpsc::Sender<Unrequested>,
+    ) -> Result<Opened, String> {
+        let entry = &self.upstream.entry;
+        match &entry.transport {
+            Transport::Stdio(stdio) => self.open_stdio(scope, stdio, unrequested).await,
+            Transport::Http(http) => self.open_http(scope, http),
+            Transport::Builtin => {
+                let stream = (self.tools.builtin)(scope);
+                let (input, output) = tokio::io::split(stream);
+                let limits = &self.tools.limits;
+                let output = Output::Memory(output);
+                let lines = Lines::open(scope, input, output, limits, &entry.key, unrequested);
+                Ok(Opened { wire: Wire::Lines(lines), process: None })
+            }
+        }
+    }
+
+    async fn open_stdio(
+        &self,
+        scope: &Arc<Scope>,
+        stdio: &Stdio,
+        unrequested: mpsc::Sender<Unrequested>,
+    ) -> Result<Opened, String> {
+        let key = &self.upstream.entry.key;
+        let environment = crate::config::child_environment(stdio, &self.tools.environment);
+        let child = stdio::start(&self.tools.spawner, key, stdio, environment).await?;
+        scope.spawn("upstream stderr", stdio::drain_stderr(key.clone(), child.stderr));
+        let output = Output::Pipe(child.stdin);
+        let limits = &self.tools.limits;
+        let lines = Lines::open(scope, child.stdout, output, limits, key, unrequested);
+        Ok(Opened { wire: Wire::Lines(lines), process: Some(child.process) })
+    }
+
+    fn open_http(&self, scope: &Arc<Scope>, http: &Http) -> Result<Opened, String> {
+        let url = http.urls.first().ok_or("the entry has no url")?;
+        let origin = Origin {
+            host: url.host().to_string().trim_matches(['[', ']']).to_owned(),
+            port: url.port(),
+            tls: url.scheme() == Scheme::Https,
+            authority: url.authority(),
+        };
+        let client = Client::new(origin, ClientLimits::default()).map_err(|e| e.to_string())?;
+        let target = url.target().parse().map_err(|_| "the url is not valid".to_owned())?;
+        let mut headers = HeaderMap::new();
+        for (name, value) in &http.headers {
+            let name = HeaderName::from_bytes(name.as_bytes());
+            let value = HeaderValue::from_str(value.expose());
+            let (Ok(name), Ok(mut value)) = (name, value) else {
+                return Err("a configured header is not valid".into());
+            };
+            value.set_sensitive(true);
+            headers.append(name, value);
+        }
+        let label = self.upstream.entry.key.clone();
+        let limits = self.tools.limits;
+        let link = HttpLink::new(client, target, headers, limits, Arc::clone(scope), label);
+        Ok(Opened { wire: Wire::Http(link), process: None })
+    }
+
+    /// Serves until the connection ends, and says why it did.
+    async fn serve(&mut self, mut connection: Connection) -> String {
+        let token = self.scope.token();
+        self.upstream.connected(connection.link.era());
+        self.read_lists(&connection).await;
+        let key = &self.upstream.entry.key;
+        let peer = &connection.link.peer;
+        log::info!("{key}: ready, speaks {}", peer.revision.as_str());
+        self.upstream.set_state(State::Ready(Arc::clone(&connection.link)));
+        self.announce(Announcement::Listed { upstream: self.upstream.position, announced: vec![] })
+            .await;
+        self.watching.begin(&self.upstream, &connection.link, &connection.scope, &connection.back);
+        if self.returning {
+            self.watching.announce_all(self.upstream.position, &self.tools.announce).await;
+        }
+        self.returning = true;
+        let why = loop {
+            tokio::select! {
+                () = token.cancelled() => break "the gateway is stopping".to_owned(),
+                arrived = connection.unrequested.recv() => match arrived {
+                    Some(Unrequested::Message(Message::Notification(notification))) => {
+                        self.notification(&connection, notification).await;
+                    }
+                    Some(Unrequested::Message(_)) => {}
+                    Some(Unrequested::ListenEnded(id)) => self.watching.ended(id),
+                    Some(Unrequested::Closed(why)) => break why,
+                    None => break "the connection ended".to_owned(),
+                },
+                command = self.commands.recv() => match command {
+                    Some(Command::Lost(error)) => break error.to_string(),
+                    Some(command) => self.command(&connection, command),
+                    None => break "the entry is gone".to_owned(),
+                },
+            }
+        };
+        self.upstream.set_state(State::Down(why.as_str().into()));
+        self.watching.suspend();
+        self.upstream.abandon_reading();
+        end(connection, why).await
+    }
+
+    async fn announce(&self, announcement: Announcement) {
+        let _ = self.tools.announce.send(announcement).await; // nobody listens at the very end
+    }
+
+    async fn read_lists(&self, connection: &Connection) {
+        let bound = self.upstream.entry.timeouts.list;
+        let kinds = ListKind::ALL.map(|kind| {
+            let (upstream, link) = (Arc::clone(&self.upstream), Arc::clone(&connection.link));
+            async move { read_list(&upstream, &link, kind, bound).await }
+        });
+        let [tools, prompts, resources, templates] = kinds;
+        tokio::join!(tools, prompts, resources, templates);
+    }
+
+    async fn notification(&mut self, connection: &Connection, notification: Notification) {
+        let name = notification.call.method_name().into_owned();
+        if let Some(kind) = ListKind::ALL.into_iter().find(|kind| kind.changed().name() == name) {
+            self.changed(connection, kind);
+            return;
+        }
+        match name.as_str() {
+            "notifications/resources/updated" => {
+                let upstream = self.upstream.position;
+                self.announce(Announcement::Updated { upstream, notification }).await;
+            }
+            "notifications/subscriptions/acknowledged" => {
+                self.watching.acknowledged(&notification);
+            }
+            "notifications/cancelled" => self.watching.cancelled(&notification),
+            _ => {
+                log::debug!("{}: a notification nobody waits for", self.upstream.entry.key)
+            }
+        }
+    }
+
+    /// The upstream says a list has changed: it is read anew, then clients are told; if reading
+    /// takes long they are told before, and their next request waits for it. A change announced
+    /// while the list is being read makes it be read once more, however often it is announced.
+    fn changed(&self, connection: &Connection, kind: ListKind) {
+        let related: &'static [ListKind] = match kind {
+            ListKind::Tools => &[ListKind::Tools],
+            ListKind::Prompts => &[ListKind::Prompts],
+            ListKind::Resources | ListKind::Templates => {
+                &[ListKind::Resources, ListKind::Templates]
+            }
+        };
+        for kind in related {
+            self.upstream.mark_stale(*kind);
+        }
+        if self.upstream.begin_reading(kind) {
+            let announced = vec![kind];
+            self.refresh(connection, kind, related, announced);
+        }
+    }
+
+    fn refresh(
+        &self,
+        connection: &Connection,
+        kind: ListKind,
+        related: &'static [ListKind],
+        announced: Vec<ListKind>,
+    ) {
+        let (upstream, link) = (Arc::clone(&self.upstream), Arc::clone(&connection.link));
+        let announce = self.tools.announce.clone();
+        connection.scope.spawn("upstream list refresh", async move {
+            let bound = upstream.entry.timeouts.list;
+            let position = upstream.position;
+            loop {
+                let reading = async {
+                    for kind in related {
+                        read_list(&upstream, &link, *kind, bound).await;
+                    }
+                };
+                tokio::pin!(reading);
+                let told = |announced| Announcement::Listed { upstream: position, announced };
+                let in_time = tokio::time::timeout(TELL_AFTER, &mut reading).await.is_ok();
+                let _ = announce.send(told(announced.clone())).await; // nobody listens at the end
+                if !in_time {
+                    reading.await;
+                    let _ = announce.send(told(vec![])).await;
+                }
+                if !upstream.end_reading(kind) {
+                    return;
+                }
+            }
+        });
+    }
+
+    fn command(&mut self, connection: &Connection, command: Command) {
+        match command {
+            Command::Refresh(kind) => {
+                if self.upstream.begin_reading(kind) {
+                    self.refresh(connection, kind, kind.alone(), vec![]);
+                }
+            }
+            Command::Watch { uri, answer } => self.watching.watch(uri, answer),
+            Command::Unwatch { uri } => self.watching.unwatch(&uri),
+            Command::Lost(_) => {} // handled by the caller, which leaves its loop
+        }
+    }
+}
+
+/// How long clients wait to be told of a change while the list is being read.
+const TELL_AFTER: Duration = Duration::from_millis(500);
+
+/// Reads one list and stores it; when that fails, what was known before stays.
+async fn read_list(upstream: &Upstream, link: &Link, kind: ListKind, bound: Duration) {
+    if !link.peer.capabilities.has(kind) {
+        upstream.store(kind, None);
+        return;
+    }
+    let key = &upstream.entry.key;
+    let mut remarks = Vec::new();
+    match listing::fetch(link, kind, bound, &mut remarks).await {
+        Ok(listing) => upstream.store(kind, Some(listing)),
+        Err(listing::ListError::Refused(-32601, _)) => upstream.store(kind, None),
+        Err(e) => {
+            upstream.keep(kind);
+            log::warn!("{key}: {} failed: {e}", kind.method().name());
+        }
+    }
+    if let Some(first) = remarks.first() {
+        let more = remarks.len() - 1;
+        log::warn!("{key}: {}: {first} (and {more} more)", kind.method().name());
+    }
+}
+
+/// Ends a connection in order: its input, then the child, then what waits on it.
+async fn end(connection: Connection, why: String) -> String {
+    let Connection { link, scope, process, .. } = connection;
+    match link.wire() {
+        Wire::Lines(lines) => lines.close(),
+        Wire::Http(http) if link.era() == Era::Legacy => http.end_session().await,
+        Wire::Http(_) => {}
+    }
+    drop(link);
+    let exit = stop(process).await;
+    scope.cancel();
+    match exit {
+        Some(exit) => format!("{why} ({exit})"),
+        None => why,
+    }
+}
+
+fn dice(random: &Random) -> u32 {
+    let mut bytes = [0; 4];
+    random.fill(&mut bytes);
+    u32::from_le_bytes(bytes)
+}
+
+async fn stop(process: Option<Process>) -> Option<String> {
+    match process {
+        Some(process) => Some(process.stop(STOP_GRACE).await.to_string()),
+        None => None,
+    }
+}

@@ -1,0 +1,308 @@
+//! What an upstream is asked to tell us: list changes and resource subscriptions.
+//!
+//! A legacy upstream is asked with `resources/subscribe` and, over HTTP, told us through a GET
+//! stream; a modern one through one `subscriptions/listen` that carries everything wanted. When
+//! more is wanted, a second listen is opened, and the first is dropped once the second is
+//! acknowledged: nothing is missed in between.
+
+use crate::bridge::listen;
+use crate::mcp::{Era, ListKind};
+use crate::task::{Scope, Task};
+use crate::upstream::CallError;
+use crate::upstream::call::{Call, Event, Unrequested};
+use crate::upstream::http::HttpLink;
+use crate::upstream::link::{Link, Wire};
+use crate::upstream::state::{Announcement, Upstream, WatchError};
+use crate::wire::jsonrpc::{Message, Notification};
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::{mpsc, oneshot};
+
+type Answer = oneshot::Sender<Result<(), WatchError>>;
+
+/// Most resources watched at one upstream.
+pub const MAX_WATCHED: usize = 10_000;
+
+/// How long a listen may wait for its acknowledgement before it counts as failed.
+const ACKNOWLEDGE: Duration = Duration::from_secs(5);
+
+/// The pause before a stream that ended is opened again.
+const REOPEN: Duration = Duration::from_secs(1);
+
+/// The subscriptions at one upstream; they outlive its connections.
+#[derive(Default)]
+pub struct Watching {
+    watched: BTreeSet<String>,
+    live: Option<Live>,
+}
+
+/// The present connection, as far as subscriptions need it.
+struct Live {
+    link: Arc<Link>,
+    scope: Arc<Scope>,
+    back: mpsc::Sender<Unrequested>,
+    current: Option<Listening>,
+    next: Option<Opening>,
+    queued: Vec<(String, Answer)>,
+}
+
+/// A listen that was acknowledged.
+struct Listening {
+    id: u64,
+    task: Task,
+}
+
+/// A listen that waits for its acknowledgement.
+struct Opening {
+    id: u64,
+    task: Task,
+    waiting: Vec<(String, Answer)>,
+}
+
+fn down() -> WatchError {
+    WatchError::Call(CallError::NotConnected("the upstream is not connected".into()))
+}
+
+impl Watching {
+    /// A connection came up: everything wanted is asked for again.
+    pub fn begin(
+        &mut self,
+        upstream: &Arc<Upstream>,
+        link: &Arc<Link>,
+        scope: &Arc<Scope>,
+        back: &mpsc::Sender<Unrequested>,
+    ) {
+        let (link, scope, back) = (Arc::clone(link), Arc::clone(scope), back.clone());
+        let label = upstream.entry.key.clone();
+        if let (Era::Legacy, Wire::Http(http)) = (link.era(), link.wire()) {
+            scope.spawn("upstream stream", follow(Arc::clone(http), back.clone(), label));
+        }
+        let (current, next, queued) = (None, None, Vec::new());
+        self.live = Some(Live { link, scope, back, current, next, queued });
+        let Some(live) = &mut self.live else { return };
+        match live.link.era() {
+            Era::Legacy => {
+                for uri in self.watched.clone() {
+                    live.subscribe(uri, None);
+                }
+            }
+            Era::Modern => live.listen(&self.watched, Vec::new()),
+        }
+    }
+
+    /// The connection ended: what was asked for stays wanted.
+    pub fn suspend(&mut self) {
+        if let Some(live) = self.live.take() {
+            let waiting = live.next.map(|next| next.waiting).unwrap_or_default();
+            for (_, answer) in waiting.into_iter().chain(live.queued) {
+                let _ = answer.send(Err(down())); // whoever asked may be gone
+            }
+        }
+    }
+
+    /// Updates may have been missed while there was no connection: each resource counts as changed.
+    pub async fn announce_all(&self, upstream: usize, announce: &mpsc::Sender<Announcement>) {
+        for uri in self.watched.clone() {
+            let _ = announce.send(Announcement::Resubscribed { upstream, uri }).await;
+        }
+    }
+
+    /// Nobody can be asked now.
+    pub fn refuse_while_down(&mut self, _uri: String, answer: Answer) {
+        let _ = answer.send(Err(down())); // whoever asked may be gone
+    }
+
+    /// No longer wanted, while there is no connection.
+    pub fn forget(&mut self, uri: &str) {
+        self.watched.remove(uri);
+    }
+
+    /// Asks for updates of one resource.
+    pub fn watch(&mut self, uri: String, answer: Answer) {
+        let Some(live) = &mut self.live else { return self.refuse_while_down(uri, answer) };
+        if !live.link.peer.capabilities.subscribes() || self.watched.len() >= MAX_WATCHED {
+            let _ = answer.send(Err(WatchError::Unsupported)); // whoever asked may be gone
+            return;
+        }
+        self.watched.insert(uri.clone());
+        match live.link.era() {
+            Era::Legacy => live.subscribe(uri, Some(answer)),
+            Era::Modern if live.next.is_some() => live.queued.push((uri, answer)),
+            Era::Modern => live.listen(&self.watched, vec![(uri, answer)]),
+        }
+    }
+
+    /// Ends the updates of one resource. A modern listen goes on until the next one replaces it:
+    /// updates that nobody wants are dropped by whoever gets them.
+    pub fn unwatch(&mut self, uri: &str) {
+        self.watched.remove(uri);
+        let Some(live) = &self.live else { return };
+        if live.link.era() == Era::Legacy {
+            let (link, uri) = (Arc::clone(&live.link), uri.to_owned());
+            live.scope.spawn("upstream unsubscribe", async move {
+                let ask =
+                    link.ask("resources/unsubscribe", |id| listen::unsubscribe_request(id, &uri));
+                let _ = ask.await; // it ends with the connection at the latest
+            });
+        }
+    }
+
+    /// The upstream acknowledged a listen: the one before it has done its work.
+    pub fn acknowledged(&mut self, notification: &Notification) {
+        let Some(live) = &mut self.live else { return };
+        let Some(id) = listen::subscription_number(notification) else { return };
+        let Some(opening) = live.next.take_if(|next| next.id == id) else { return };
+        let accepted = listen::acknowledged_uris(notification);
+        for (uri, answer) in opening.waiting {
+            let accepted = accepted.contains(&uri);
+            if !accepted {
+                self.watched.remove(&uri);
+            }
+            let _ = answer.send(if accepted { Ok(()) } else { Err(WatchError::Unsupported) });
+        }
+        let replaced = live.current.replace(Listening { id, task: opening.task });
+        if let Some(replaced) = replaced {
+            replaced.task.abort();
+        }
+        if !live.queued.is_empty() {
+            let queued = std::mem::take(&mut live.queued);
+            live.listen(&self.watched, queued);
+        }
+    }
+
+    /// A listen ended by itself: it is opened again if it is the one in use.
+    pub fn ended(&mut self, id: u64) {
+        let Some(live) = &mut self.live else { return };
+        if let Some(failed) = live.next.take_if(|next| next.id == id) {
+            for (uri, answer) in failed.waiting {
+                self.watched.remove(&uri);
+                let _ = answer.send(Err(WatchError::Unsupported)); // whoever asked may be gone
+            }
+        }
+        if live.current.take_if(|current| current.id == id).is_some() && live.next.is_none() {
+            live.listen(&self.watched, Vec::new());
+        }
+    }
+
+    /// On a line connection the server ends a listen with a cancellation.
+    pub fn cancelled(&mut self, notification: &Notification) {
+        let id = notification.call.param("requestId");
+        let id = id.and_then(|id| id.integer(&notification.call.bytes));
+        if let Some(id) = id.and_then(|id| u64::try_from(id).ok()) {
+            self.ended(id);
+        }
+    }
+}
+
+impl Live {
+    fn subscribe(&self, uri: String, answer: Option<Answer>) {
+        let link = Arc::clone(&self.link);
+        self.scope.spawn("upstream subscribe", async move {
+            let ask = link.ask("resources/subscribe", |id| listen::subscribe_request(id, &uri));
+            let outcome = match ask.await {
+                Err(e) => Err(WatchError::Call(e)),
+                Ok(response) => match response.error_code() {
+                    None => Ok(()),
+                    Some(code) => {
+                        let text = response.error_message().unwrap_or_default().into_owned();
+                        Err(WatchError::Refused(code, text))
+                    }
+                },
+            };
+            if let Some(answer) = answer {
+                let _ = answer.send(outcome); // whoever asked may be gone
+            }
+        });
+    }
+
+    /// Opens a listen for everything wanted.
+    fn listen(&mut self, watched: &BTreeSet<String>, waiting: Vec<(String, Answer)>) {
+        let capabilities = &self.link.peer.capabilities;
+        let kinds: Vec<ListKind> =
+            ListKind::ALL.into_iter().filter(|kind| capabilities.announces(*kind)).collect();
+        let uris: Vec<String> = watched.iter().cloned().collect();
+        if kinds.is_empty() && uris.is_empty() {
+            return;
+        }
+        let Ok(call) = self.link.wire().reserve() else { return };
+        let id = call.id();
+        let body = listen::listen_request(id, self.link.peer.revision, &kinds, &uris);
+        let back = self.back.clone();
+        let task = self.scope.spawn("upstream listen", async move {
+            let pause = hear(call, body, &back).await;
+            tokio::time::sleep(pause).await;
+            let _ = back.send(Unrequested::ListenEnded(id)).await; // the connection may be gone
+        });
+        self.next = Some(Opening { id, task, waiting });
+    }
+}
+
+/// Passes on what a listen brings until it ends; returns the pause before another attempt.
+async fn hear(mut call: Call, body: bytes::Bytes, back: &mpsc::Sender<Unrequested>) -> Duration {
+    let outbound = crate::upstream::Outbound {
+        body: vec![body],
+        method: "subscriptions/listen",
+        ..crate::upstream::Outbound::default()
+    };
+    if call.send(outbound).await.is_err() {
+        return REOPEN;
+    }
+    let mut first = true;
+    loop {
+        let event = match first {
+            true => match tokio::time::timeout(ACKNOWLEDGE, call.next()).await {
+                Ok(event) => event,
+                // on a line connection the acknowledgement does not pass through the call
+                Err(_) if matches!(call, Call::Pipe(_)) => call.next().await,
+                Err(_) => return REOPEN,
+            },
+            false => call.next().await,
+        };
+        first = false;
+        match event {
+            Ok(Event::Notification(notification)) => {
+                let message = Unrequested::Message(Message::Notification(notification));
+                if back.send(message).await.is_err() {
+                    return REOPEN;
+                }
+            }
+            Ok(Event::Response(_)) | Err(_) => return REOPEN,
+        }
+    }
+}
+
+/// Follows the GET stream of a legacy session for as long as the upstream offers one.
+async fn follow(link: Arc<HttpLink>, back: mpsc::Sender<Unrequested>, label: String) {
+    let mut last_event: Option<String> = None;
+    loop {
+        let mut pause = REOPEN;
+        match link.stream(last_event.as_deref()).await {
+            Ok(Some(mut stream)) => {
+                while let Ok(Some(message)) = stream.next().await {
+                    match message {
+                        Message::Request(request) => link.answer(&request),
+                        other => {
+                            if back.send(Unrequested::Message(other)).await.is_err() {
+                                return;
+                            }
+                        }
+                    }
+                }
+                last_event = stream.last_event.take();
+                pause = stream.retry.unwrap_or(REOPEN);
+            }
+            Ok(None) => return,
+            Err(CallError::SessionLost) => {
+                let _ = back.send(Unrequested::Closed("its session ended".into())).await;
+                return;
+            }
+            Err(e @ CallError::NotConnected(_)) => {
+                let _ = back.send(Unrequested::Closed(e.to_string())).await;
+                return;
+            }
+            Err(e) => log::debug!("{label}: its stream: {e}"),
+        }
+        tokio::time::sleep(pause.min(Duration::from_secs(30))).await;
+    }
+}
