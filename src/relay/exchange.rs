@@ -1,0 +1,227 @@
+//! One request through us: both ids, the progress token, the deadlines, the call upstream.
+//!
+//! Whoever owns the [`Exchange`] decides what a disconnect means: dropping it cancels the request
+//! upstream and frees its slot.
+
+use crate::bridge::notification;
+use crate::bridge::response::{Bridged, ResponseEdit, response};
+use crate::mcp::{Era, LogLevel, Method, Revision};
+use crate::upstream::{Call, CallError, Event, Upstream};
+use crate::wire::jsonrpc::{Code, Notification, Rejected, RequestId, Response};
+use bytes::Bytes;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::Notify;
+use tokio::time::{Instant, Sleep};
+
+/// Up to this size an answer is written in one piece; larger ones in slices, without a copy.
+const COPY_BELOW: usize = 16 << 10;
+
+/// Ends an exchange from outside (`notifications/cancelled` of a legacy client).
+#[derive(Debug, Default)]
+pub struct Cancel(Notify);
+
+impl Cancel {
+    /// Cancels; the exchange ends without an answer.
+    pub fn cancel(&self) {
+        self.0.notify_one();
+    }
+}
+
+/// What the client gets next.
+#[derive(Debug)]
+pub enum Step {
+    /// A notification that belongs to the request.
+    Notification(Bytes),
+    /// The answer; nothing follows.
+    Answer(Answer),
+    /// The client has cancelled the request; nothing follows.
+    Cancelled,
+}
+
+/// The answer to a request.
+#[derive(Debug)]
+pub struct Answer {
+    /// The JSON-RPC response, in pieces that belong together.
+    pub body: Vec<Bytes>,
+    /// Its error code, if it is an error.
+    pub error: Option<i64>,
+}
+
+impl Answer {
+    /// An error answer of our own.
+    pub fn rejected(rejected: &Rejected) -> Self {
+        Self { body: vec![rejected.to_json()], error: Some(rejected.code.number()) }
+    }
+
+    /// A result of our own; `result` is a raw JSON object.
+    pub fn result(id: &RequestId, result: &[u8]) -> Self {
+        let body = vec![crate::wire::jsonrpc::error::result_json(id, result)];
+        Self { body, error: None }
+    }
+}
+
+/// How long an exchange may take.
+#[derive(Debug)]
+struct Deadline {
+    idle: Duration,
+    end: Instant,
+    sleep: Pin<Box<Sleep>>,
+}
+
+impl Deadline {
+    fn new(idle: Duration, total: Duration) -> Self {
+        let now = Instant::now();
+        let end = now + total;
+        Self { idle, end, sleep: Box::pin(tokio::time::sleep_until((now + idle).min(end))) }
+    }
+
+    /// Progress was made: the idle time begins anew, the end stays.
+    fn extend(&mut self) {
+        let next = (Instant::now() + self.idle).min(self.end);
+        self.sleep.as_mut().reset(next);
+    }
+}
+
+/// What an exchange needs to know of its two ends.
+#[derive(Debug)]
+pub(super) struct Ends {
+    pub(super) id: RequestId,
+    /// The client's progress token, as it was written.
+    pub(super) token: Option<Bytes>,
+    pub(super) method: Method,
+    pub(super) client: Revision,
+    pub(super) era: Era,
+    pub(super) upstream: Arc<Upstream>,
+    /// On `/mcp`, URIs in the answer get the slug of the upstream.
+    pub(super) prefixed: bool,
+    /// Log messages from this level on are wanted.
+    pub(super) level: Option<LogLevel>,
+    pub(super) personal: bool,
+}
+
+/// One request on its way.
+#[derive(Debug)]
+pub struct Exchange {
+    ends: Ends,
+    call: Option<Call>,
+    deadline: Deadline,
+    progress: Option<f64>,
+    cancel: Arc<Cancel>,
+}
+
+enum Turn {
+    Event(Result<Event, CallError>),
+    TimedOut,
+    Cancelled,
+}
+
+impl Exchange {
+    pub(super) fn new(ends: Ends, call: Call) -> Self {
+        let timeouts = &ends.upstream.entry.timeouts;
+        let deadline = Deadline::new(timeouts.idle, timeouts.total);
+        Self { ends, call: Some(call), deadline, progress: None, cancel: Arc::default() }
+    }
+
+    /// A handle that cancels this exchange.
+    pub fn canceller(&self) -> Arc<Cancel> {
+        Arc::clone(&self.cancel)
+    }
+
+    /// The next thing for the client. Cancel safe: the exchange can be given to another owner
+    /// between two polls, and nothing is lost.
+    pub async fn next(&mut self) -> Step {
+        loop {
+            let Some(call) = &mut self.call else { return Step::Cancelled };
+            let turn = tokio::select! {
+                biased;
+                event = call.next() => Turn::Event(event),
+                () = self.cancel.0.notified() => Turn::Cancelled,
+                () = self.deadline.sleep.as_mut() => Turn::TimedOut,
+            };
+            match turn {
+                Turn::Event(Ok(Event::Notification(notification))) => {
+                    if let Some(bytes) = self.notification(&notification) {
+                        return Step::Notification(bytes);
+                    }
+                }
+                Turn::Event(Ok(Event::Response(response))) => {
+                    self.call = None;
+                    return Step::Answer(self.answer(&response));
+                }
+                Turn::Event(Err(error)) => {
+                    self.call = None;
+                    return Step::Answer(self.failed(&error));
+                }
+                Turn::TimedOut => {
+                    self.call = None; // the drop cancels it upstream
+                    return Step::Answer(self.failed(&CallError::TimedOut));
+                }
+                Turn::Cancelled => {
+                    self.call = None;
+                    return Step::Cancelled;
+                }
+            }
+        }
+    }
+
+    fn notification(&mut self, notification: &Notification) -> Option<Bytes> {
+        match notification.call.method_name().as_ref() {
+            "notifications/progress" => self.progress(notification),
+            "notifications/message" => {
+                let level = notification.call.param_text("level");
+                let level = level.and_then(|level| LogLevel::parse(&level))?;
+                let wanted = self.ends.level.is_some_and(|least| level >= least);
+                wanted.then(|| notification.call.bytes.clone())
+            }
+            _ => None,
+        }
+    }
+
+    /// Progress goes to who asked for it, as long as it grows (MCP basic/patterns/progress).
+    fn progress(&mut self, notification: &Notification) -> Option<Bytes> {
+        self.deadline.extend();
+        let token = self.ends.token.as_ref()?;
+        let value = notification.call.param("progress")?;
+        let value: f64 = std::str::from_utf8(notification.call.raw(value)).ok()?.parse().ok()?;
+        if self.progress.is_some_and(|before| value <= before) {
+            return None;
+        }
+        self.progress = Some(value);
+        Some(notification::progress(notification, token).apply(&notification.call.bytes))
+    }
+
+    fn answer(&self, upstream: &Response) -> Answer {
+        let edit = ResponseEdit {
+            response: upstream,
+            id: self.ends.id.token(),
+            method: self.ends.method,
+            client: self.ends.client,
+            upstream: self.ends.era,
+            space: self.ends.prefixed.then(|| self.ends.upstream.slug()),
+            private: self.ends.personal,
+        };
+        match response(&edit) {
+            Bridged::Edited { splice, code } => {
+                let body = match upstream.bytes.len() {
+                    0..COPY_BELOW => vec![splice.apply(&upstream.bytes)],
+                    _ => splice.chunks(&upstream.bytes),
+                };
+                Answer { body, error: code }
+            }
+            Bridged::Refused(why) => self.fail(why),
+        }
+    }
+
+    fn failed(&self, error: &CallError) -> Answer {
+        self.ends.upstream.report(error);
+        self.fail(&error.to_string())
+    }
+
+    fn fail(&self, why: &str) -> Answer {
+        let text = format!("upstream {:?}: {why}", self.ends.upstream.entry.key);
+        let rejected = Rejected::new(Code::Internal, text).with_id(Some(self.ends.id.clone()));
+        Answer::rejected(&rejected)
+    }
+}

@@ -1,0 +1,395 @@
+//! From a client's request to the upstream that serves it.
+
+use crate::bridge::initialize::{merge_instructions, set_level_request};
+use crate::bridge::request::{RequestEdit, Stamp, request};
+use crate::catalog::merge::Target;
+use crate::catalog::param_header::ParamHeaders;
+use crate::catalog::single::render_single;
+use crate::mcp::capability::ServerCapabilities;
+use crate::mcp::{Era, ListKind, LogLevel, Method, Revision, Routing};
+use crate::oauth::Permit;
+use crate::relay::Hub;
+use crate::relay::exchange::{Ends, Exchange};
+use crate::relay::world::{Endpoint, World};
+use crate::upstream::{Link, Outbound, State, Upstream};
+use crate::wire::json;
+use crate::wire::jsonrpc::{Code, Rejected, Request};
+use bytes::Bytes;
+use std::borrow::Cow;
+use std::sync::Arc;
+use std::time::Instant;
+use tokio::sync::watch;
+
+/// Up to this size a request is sent in one piece; larger ones in slices, without a copy.
+const COPY_BELOW: usize = 16 << 10;
+
+/// What is known of the client that asks.
+#[derive(Debug, Clone)]
+pub struct Caller {
+    /// The revision it speaks.
+    pub revision: Revision,
+    /// It wants log messages from this level on.
+    pub level: Option<LogLevel>,
+    /// It takes notifications with its answer.
+    pub streams: bool,
+}
+
+/// The way to the upstreams.
+#[derive(Debug, Clone)]
+pub struct Relay {
+    worlds: watch::Receiver<Arc<World>>,
+    /// Notifications outside requests.
+    pub hub: Arc<Hub>,
+}
+
+/// Where one request goes.
+struct Route {
+    upstream: Arc<Upstream>,
+    /// The JSON string token that replaces the name or URI; `None` where it stays.
+    rename: Option<Bytes>,
+    /// For `Mcp-Param-*`.
+    target: Option<Target>,
+}
+
+fn unknown(what: &str, name: &str) -> Rejected {
+    Rejected::new(Code::InvalidParams, format!("unknown {what}: {name:?}"))
+}
+
+impl Relay {
+    /// A relay over the worlds that are published.
+    pub fn new(worlds: watch::Receiver<Arc<World>>, hub: Arc<Hub>) -> Self {
+        Self { worlds, hub }
+    }
+
+    /// The present state of everything.
+    pub fn world(&self) -> Arc<World> {
+        Arc::clone(&self.worlds.borrow())
+    }
+
+    /// What an endpoint can do, and what its upstreams say of how to use them; waits for
+    /// upstreams that are being started.
+    pub async fn describe(&self, _: &Permit, endpoint: Endpoint) -> Description {
+        self.world().settled(endpoint).await;
+        let world = self.world();
+        let mut description = Description::default();
+        let mut starting = false;
+        let mut instructions: Vec<(String, String)> = Vec::new();
+        for upstream in world.behind(endpoint) {
+            starting |= matches!(upstream.state(), State::Starting);
+            let Some(link) = upstream.link() else { continue };
+            description.capabilities = description.capabilities.union(&link.peer.capabilities);
+            if let Some(text) = &link.peer.instructions {
+                instructions.push((upstream.entry.key.clone(), text.clone()));
+            }
+        }
+        if endpoint == Endpoint::Aggregate {
+            // lists of the aggregate can change whatever its upstreams announce
+            description.capabilities.announce_all();
+            if starting {
+                description.capabilities = ServerCapabilities::everything();
+            }
+            description.instructions = merge_instructions(&instructions);
+        } else {
+            description.instructions = instructions.pop().map(|(_, text)| text);
+        }
+        description
+    }
+
+    /// The result of a list request: a raw JSON object.
+    ///
+    /// # Errors
+    /// -32601 when nothing behind the endpoint has such a list; -32603 when the one upstream
+    /// behind it is not there and nothing is known of it.
+    pub async fn list(
+        &self,
+        permit: &Permit,
+        endpoint: Endpoint,
+        kind: ListKind,
+        caller: &Caller,
+    ) -> Result<Bytes, Rejected> {
+        let world = self.world();
+        world.settled(endpoint).await;
+        let now = Instant::now();
+        for upstream in world.behind(endpoint) {
+            upstream.freshen(kind, now).await;
+        }
+        let world = self.world();
+        match endpoint {
+            Endpoint::Aggregate => match world.catalog.offers(kind) || any_starting(&world) {
+                true => Ok(world.catalog.render(kind, caller.revision)),
+                false => Err(no_method(kind.method())),
+            },
+            Endpoint::Single(_) => {
+                let upstream = world.behind(endpoint).first().ok_or_else(gone)?;
+                single_list(upstream, kind, caller, permit)
+            }
+        }
+    }
+
+    /// Sends a request to its upstream.
+    ///
+    /// # Errors
+    /// -32602 for what is not offered, -32601 for what the upstream does not do, -32603 when it
+    /// cannot be reached.
+    pub async fn begin(
+        &self,
+        permit: &Permit,
+        endpoint: Endpoint,
+        caller: &Caller,
+        method: Method,
+        message: &Request,
+    ) -> Result<Exchange, Rejected> {
+        let world = self.world();
+        let route = route(&world, endpoint, method, message)?;
+        let upstream = &route.upstream;
+        let link = match upstream.link() {
+            Some(link) => link,
+            None => {
+                upstream.settled(upstream.entry.timeouts.start).await;
+                upstream.link().ok_or_else(|| unavailable(upstream))?
+            }
+        };
+        let failed = |e: crate::upstream::CallError| {
+            upstream.report(&e);
+            Rejected::new(Code::Internal, format!("upstream {:?}: {e}", upstream.entry.key))
+        };
+        let mut call = link.wire().reserve().map_err(failed)?;
+        let outbound = prepare(&route, &link, caller, method, message, call.id());
+        let bound = upstream.entry.timeouts.idle;
+        match tokio::time::timeout(bound, call.send(outbound)).await {
+            Ok(sent) => sent.map_err(failed)?,
+            Err(_) => return Err(failed(crate::upstream::CallError::TimedOut)),
+        }
+        let token = message.call.meta_value("progressToken");
+        let ends = Ends {
+            id: message.id.clone(),
+            token: token.map(|token| message.call.slice(token.span)),
+            method,
+            client: caller.revision,
+            era: link.era(),
+            upstream: Arc::clone(upstream),
+            prefixed: endpoint == Endpoint::Aggregate,
+            level: caller.level,
+            personal: permit.is_personal(),
+        };
+        Ok(Exchange::new(ends, call))
+    }
+}
+
+/// What an endpoint says of itself.
+#[derive(Debug, Default)]
+pub struct Description {
+    /// What can be asked for.
+    pub capabilities: ServerCapabilities,
+    /// How the upstreams want to be used.
+    pub instructions: Option<String>,
+}
+
+fn any_starting(world: &World) -> bool {
+    world.upstreams.iter().any(|upstream| matches!(upstream.state(), State::Starting))
+}
+
+fn gone() -> Rejected {
+    Rejected::new(Code::Internal, "the upstream is not configured any more")
+}
+
+fn no_method(method: Method) -> Rejected {
+    Rejected::new(Code::MethodNotFound, format!("method not found: {}", method.name()))
+}
+
+fn unavailable(upstream: &Upstream) -> Rejected {
+    let text = format!("upstream {:?} is {}", upstream.entry.key, upstream.state());
+    Rejected::new(Code::Internal, text)
+}
+
+fn single_list(
+    upstream: &Upstream,
+    kind: ListKind,
+    caller: &Caller,
+    permit: &Permit,
+) -> Result<Bytes, Rejected> {
+    let link = upstream.link();
+    let Some(listing) = upstream.listing(kind) else {
+        return Err(match link {
+            Some(_) => no_method(kind.method()),
+            None => unavailable(upstream),
+        });
+    };
+    let personal = permit.is_personal();
+    let allows = |name: &str| upstream.entry.allows_tool(name);
+    Ok(render_single(&listing, upstream.last_era(), caller.revision, personal, &allows))
+}
+
+fn route(
+    world: &World,
+    endpoint: Endpoint,
+    method: Method,
+    message: &Request,
+) -> Result<Route, Rejected> {
+    let subject = subject(method, message)?;
+    match endpoint {
+        Endpoint::Single(at) => {
+            let upstream = world.upstreams.get(at).ok_or_else(gone)?;
+            if method.route() == Routing::Tool && !upstream.entry.allows_tool(&subject) {
+                return Err(unknown("tool", &subject));
+            }
+            let listing = upstream.listing(ListKind::Tools);
+            let target = listing.and_then(|listing| listing.tool(&subject));
+            Ok(Route { upstream: Arc::clone(upstream), rename: None, target })
+        }
+        Endpoint::Aggregate => aggregate_route(world, method, message, &subject),
+    }
+}
+
+/// The name or URI that a request is about.
+fn subject(method: Method, message: &Request) -> Result<Cow<'_, str>, Rejected> {
+    let (member, found) = match method.route() {
+        Routing::Tool | Routing::Prompt => ("params.name", message.call.param_text("name")),
+        Routing::Resource => ("params.uri", message.call.param_text("uri")),
+        Routing::Completion => ("params.ref", reference(message).map(|(_, text)| text.into())),
+        _ => return Ok(Cow::Borrowed("")),
+    };
+    found.ok_or_else(|| {
+        Rejected::new(Code::InvalidParams, format!("expected {member}, which is missing"))
+    })
+}
+
+/// Whether a completion is for a prompt, and the prompt's name or the resource's URI.
+fn reference(message: &Request) -> Option<(bool, String)> {
+    let bytes = &message.call.bytes;
+    let reference = message.call.param("ref").filter(|r| r.kind == json::Kind::Object)?;
+    let reference = json::Object::read(bytes, reference.span).ok()?;
+    let kind = reference.text(bytes, "type")?;
+    let member = match kind.as_ref() {
+        "ref/prompt" => "name",
+        "ref/resource" => "uri",
+        _ => return None,
+    };
+    Some((member == "name", reference.text(bytes, member)?.into_owned()))
+}
+
+fn aggregate_route(
+    world: &World,
+    method: Method,
+    message: &Request,
+    subject: &str,
+) -> Result<Route, Rejected> {
+    let is_prompt = match method.route() {
+        Routing::Completion => reference(message).is_some_and(|(is_prompt, _)| is_prompt),
+        other => other == Routing::Prompt,
+    };
+    let named = match method.route() {
+        Routing::Tool => Some(("tool", world.catalog.tool(subject))),
+        _ if is_prompt => Some(("prompt", world.catalog.prompt(subject))),
+        _ => None,
+    };
+    let (at, rename, target) = match named {
+        Some((what, target)) => {
+            let target = target.ok_or_else(|| unknown(what, subject))?;
+            (target.upstream, target.name.clone(), Some(target.clone()))
+        }
+        None => {
+            let found = world.catalog.resource(subject);
+            let (at, uri) = found.ok_or_else(|| unknown_resource(subject))?;
+            (at, Bytes::from(json::string_token(&uri)), None)
+        }
+    };
+    let upstream = world.upstreams.get(at).ok_or_else(gone)?;
+    Ok(Route { upstream: Arc::clone(upstream), rename: Some(rename), target })
+}
+
+/// MCP 2026-07-28 server/resources, "Error Handling": the URI stands in `error.data`.
+fn unknown_resource(uri: &str) -> Rejected {
+    let mut data = b"{\"uri\":".to_vec();
+    json::encode_string(uri, &mut data);
+    data.push(b'}');
+    Rejected::new(Code::InvalidParams, "resource not found").with_data(data)
+}
+
+/// The request as the upstream gets it.
+fn prepare(
+    route: &Route,
+    link: &Link,
+    caller: &Caller,
+    method: Method,
+    message: &Request,
+    id: u64,
+) -> Outbound {
+    let token = id.to_string();
+    let client = caller.revision.era();
+    let stamp = (client == Era::Legacy && link.era() == Era::Modern)
+        .then(|| Stamp::ours(link.peer.revision, caller.level));
+    let edit = RequestEdit {
+        request: message,
+        id: token.as_bytes(),
+        progress_token: token.as_bytes(),
+        client,
+        upstream: link.era(),
+        rename: route.rename.as_deref(),
+        stamp: stamp.as_ref(),
+    };
+    let splice = request(&edit);
+    let body = match message.call.bytes.len() {
+        0..COPY_BELOW => vec![splice.apply(&message.call.bytes)],
+        _ => splice.chunks(&message.call.bytes),
+    };
+    let mirrored = link.era() == Era::Modern;
+    let name = mirrored.then(|| mirrored_name(route, method, message)).flatten();
+    let params = if mirrored { param_headers(route, message) } else { Vec::new() };
+    let wants_log = caller.level.is_some() && caller.streams;
+    Outbound { body, method: method.name(), name, params, wants_log }
+}
+
+fn mirrored_name(route: &Route, method: Method, message: &Request) -> Option<String> {
+    let member = method.mcp_name_param()?;
+    match &route.rename {
+        Some(token) => json::decode_string(token).ok().map(Cow::into_owned),
+        None => message.call.param_text(member).map(Cow::into_owned),
+    }
+}
+
+fn param_headers(route: &Route, message: &Request) -> Vec<(String, String)> {
+    let headers = route.target.as_ref().and_then(|target| target.headers.as_ref());
+    let arguments = message.call.param("arguments").map(|arguments| arguments.span);
+    headers.map(|headers| headers.values(&message.call.bytes, arguments)).unwrap_or_default()
+}
+
+impl Relay {
+    /// The `Mcp-Param-*` annotations of a tool, as clients were shown them.
+    pub fn param_headers(&self, endpoint: Endpoint, name: &str) -> Option<Arc<ParamHeaders>> {
+        let world = self.world();
+        match endpoint {
+            Endpoint::Aggregate => world.catalog.tool(name)?.headers.clone(),
+            Endpoint::Single(at) => {
+                let listing = world.upstreams.get(at)?.listing(ListKind::Tools)?;
+                listing.tool(name)?.headers
+            }
+        }
+    }
+
+    /// Tells the legacy upstreams behind an endpoint that log messages from `level` on are wanted.
+    /// A connection is shared: it is only ever told to say more.
+    ///
+    /// # Errors
+    /// -32601 when nothing behind the endpoint logs.
+    pub async fn set_level(
+        &self,
+        permit: &Permit,
+        endpoint: Endpoint,
+        level: LogLevel,
+    ) -> Result<(), Rejected> {
+        let description = self.describe(permit, endpoint).await;
+        if !description.capabilities.logging {
+            return Err(no_method(Method::SetLevel));
+        }
+        for upstream in self.world().behind(endpoint) {
+            let Some(link) = upstream.link() else { continue };
+            if link.era() == Era::Legacy && link.peer.capabilities.logging && link.wants(level) {
+                let bound = upstream.entry.timeouts.list;
+                let ask = link.ask("logging/setLevel", |id| set_level_request(id, level));
+                let _ = tokio::time::timeout(bound, ask).await; // it logs as it did before
+            }
+        }
+        Ok(())
+    }
+}

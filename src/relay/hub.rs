@@ -1,0 +1,142 @@
+//! Who gets which notification outside requests, and what upstreams are asked to report.
+
+use crate::bridge::notification;
+use crate::mcp::{Era, ListKind};
+use crate::relay::outlet::Outlet;
+use crate::relay::world::{Endpoint, World};
+use crate::upstream::state::WatchError;
+use crate::upstream::{State, Upstream};
+use crate::wire::jsonrpc::{Notification, RequestId};
+use crate::wire::uri;
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+
+/// Delivers notifications to outlets, and counts who wants which resource watched.
+#[derive(Debug, Default)]
+pub struct Hub {
+    table: Mutex<Table>,
+}
+
+#[derive(Debug, Default)]
+struct Table {
+    outlets: Vec<Weak<Outlet>>,
+    /// How many outlets want a resource of an upstream.
+    watched: HashMap<(usize, String), usize>,
+}
+
+impl Hub {
+    fn lock(&self) -> MutexGuard<'_, Table> {
+        self.table.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// From now on the outlet gets what its filter lets through.
+    pub fn add(&self, outlet: &Arc<Outlet>) {
+        let mut table = self.lock();
+        table.outlets.retain(|known| known.strong_count() > 0);
+        table.outlets.push(Arc::downgrade(outlet));
+    }
+
+    fn outlets(&self) -> Vec<Arc<Outlet>> {
+        self.lock().outlets.iter().filter_map(Weak::upgrade).collect()
+    }
+
+    /// A list of an endpoint has changed.
+    pub fn list_changed(&self, endpoint: Endpoint, kind: ListKind) {
+        for outlet in self.outlets().iter().filter(|outlet| outlet.endpoint == endpoint) {
+            outlet.list_changed(kind);
+        }
+    }
+
+    /// A resource of an upstream has changed; `notification` is what the upstream said, if it did.
+    pub fn updated(
+        &self,
+        upstream: &Upstream,
+        era: Era,
+        uri: &str,
+        notification: Option<&Notification>,
+    ) {
+        let prefixed = uri::wrap(upstream.slug(), uri);
+        for outlet in self.outlets() {
+            let (name, space) = match outlet.endpoint {
+                Endpoint::Single(at) if at == upstream.position => (Some(uri), None),
+                Endpoint::Aggregate => (prefixed.as_deref(), Some(upstream.slug())),
+                Endpoint::Single(_) => continue,
+            };
+            let Some(name) = name else { continue };
+            let subscription = outlet.subscription.as_ref().map(RequestId::token);
+            outlet.updated(name, || match notification {
+                Some(notification) => {
+                    let splice = notification::updated(notification, space, subscription, era);
+                    splice.apply(&notification.call.bytes)
+                }
+                None => notification::resource_updated(name, subscription),
+            });
+        }
+    }
+
+    /// The upstream of a resource as a client names it, and its name there.
+    pub fn locate(world: &World, endpoint: Endpoint, uri: &str) -> Option<(Arc<Upstream>, String)> {
+        let (at, uri) = match endpoint {
+            Endpoint::Single(at) => (at, uri.to_owned()),
+            Endpoint::Aggregate => world.catalog.resource(uri)?,
+        };
+        Some((Arc::clone(world.upstreams.get(at)?), uri))
+    }
+
+    /// Makes an outlet get the updates of a resource.
+    ///
+    /// # Errors
+    /// The upstream's refusal, when it is the first to want it.
+    pub async fn subscribe(
+        &self,
+        outlet: &Outlet,
+        upstream: &Arc<Upstream>,
+        theirs: &str,
+        ours: &str,
+    ) -> Result<(), WatchError> {
+        if !outlet.want(ours) {
+            return Ok(());
+        }
+        let key = (upstream.position, theirs.to_owned());
+        let first = {
+            let mut table = self.lock();
+            let count = table.watched.entry(key).or_insert(0);
+            *count += 1;
+            *count == 1
+        };
+        if !first && matches!(upstream.state(), State::Ready(_)) {
+            return Ok(());
+        }
+        let watched = upstream.watch(theirs.to_owned()).await;
+        if watched.is_err() {
+            self.unsubscribe(outlet, upstream, theirs, ours);
+        }
+        watched
+    }
+
+    /// Ends the updates of a resource for an outlet; the last one ends them upstream.
+    pub fn unsubscribe(&self, outlet: &Outlet, upstream: &Upstream, theirs: &str, ours: &str) {
+        if !outlet.unwant(ours) {
+            return;
+        }
+        let key = (upstream.position, theirs.to_owned());
+        let mut table = self.lock();
+        let Some(count) = table.watched.get_mut(&key) else { return };
+        *count -= 1;
+        if *count == 0 {
+            table.watched.remove(&key);
+            drop(table);
+            upstream.unwatch(theirs.to_owned());
+        }
+    }
+
+    /// Ends everything an outlet gets.
+    pub fn remove(&self, world: &World, outlet: &Outlet) {
+        for ours in outlet.wanted() {
+            if let Some((upstream, theirs)) = Self::locate(world, outlet.endpoint, &ours) {
+                self.unsubscribe(outlet, &upstream, &theirs, &ours);
+            }
+        }
+        outlet.close();
+    }
+}

@@ -1,0 +1,125 @@
+//! Where notifications outside requests are delivered to: the GET stream of a legacy session, or
+//! a modern `subscriptions/listen`.
+//!
+//! An outlet never grows: list changes are bits, and of the updates of one resource only one
+//! waits at a time.
+
+use crate::bridge::listen::Filter;
+use crate::bridge::notification;
+use crate::mcp::ListKind;
+use crate::relay::world::Endpoint;
+use crate::wire::jsonrpc::RequestId;
+use bytes::Bytes;
+use std::collections::VecDeque;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use tokio::sync::Notify;
+
+/// Most resources whose updates wait in one outlet; of more, the oldest is given up.
+pub const MAX_WAITING_UPDATES: usize = 1024;
+
+/// A place that notifications are delivered to.
+#[derive(Debug)]
+pub struct Outlet {
+    /// The face of the gateway that its client talks to.
+    pub endpoint: Endpoint,
+    /// The id of the listen request, which every notification of it carries (modern only).
+    pub subscription: Option<RequestId>,
+    state: Mutex<Waiting>,
+    wake: Notify,
+}
+
+#[derive(Debug, Default)]
+struct Waiting {
+    filter: Filter,
+    changed: Vec<ListKind>,
+    updates: VecDeque<(String, Bytes)>,
+    closed: bool,
+}
+
+impl Outlet {
+    /// An outlet that lets through what `filter` says.
+    pub fn new(endpoint: Endpoint, subscription: Option<RequestId>, filter: Filter) -> Self {
+        let state = Mutex::new(Waiting { filter, ..Waiting::default() });
+        Self { endpoint, subscription, state, wake: Notify::new() }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Waiting> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Adds a resource whose updates are wanted; false if it was wanted already.
+    pub fn want(&self, uri: &str) -> bool {
+        let mut waiting = self.lock();
+        let new = !waiting.filter.uris.iter().any(|known| known == uri);
+        if new {
+            waiting.filter.uris.push(uri.to_owned());
+        }
+        new
+    }
+
+    /// Takes a resource out again; whether it was wanted.
+    pub fn unwant(&self, uri: &str) -> bool {
+        let mut waiting = self.lock();
+        let before = waiting.filter.uris.len();
+        waiting.filter.uris.retain(|known| known != uri);
+        waiting.filter.uris.len() < before
+    }
+
+    /// The resources whose updates are wanted, as the client names them.
+    pub fn wanted(&self) -> Vec<String> {
+        self.lock().filter.uris.clone()
+    }
+
+    pub(super) fn list_changed(&self, kind: ListKind) {
+        let mut waiting = self.lock();
+        if waiting.filter.wants(kind) && !waiting.changed.contains(&kind) {
+            waiting.changed.push(kind);
+            drop(waiting);
+            self.wake.notify_one();
+        }
+    }
+
+    /// An update of `uri` (as the client names it); a subscription covers what lies below it.
+    pub(super) fn updated(&self, uri: &str, message: impl FnOnce() -> Bytes) {
+        let mut waiting = self.lock();
+        if !waiting.filter.uris.iter().any(|wanted| uri.starts_with(wanted.as_str())) {
+            return;
+        }
+        waiting.updates.retain(|(known, _)| known != uri);
+        if waiting.updates.len() == MAX_WAITING_UPDATES {
+            waiting.updates.pop_front();
+        }
+        waiting.updates.push_back((uri.to_owned(), message()));
+        drop(waiting);
+        self.wake.notify_one();
+    }
+
+    /// Nothing will come any more: [`Self::next`] ends when it has given what waits.
+    pub fn close(&self) {
+        self.lock().closed = true;
+        self.wake.notify_one();
+    }
+
+    /// The next notification; `None` when the outlet was closed. Cancel safe.
+    pub async fn next(&self) -> Option<Bytes> {
+        loop {
+            if let Some(ready) = self.take() {
+                return ready;
+            }
+            self.wake.notified().await;
+        }
+    }
+
+    fn take(&self) -> Option<Option<Bytes>> {
+        let mut waiting = self.lock();
+        if !waiting.changed.is_empty() {
+            let kind = waiting.changed.remove(0);
+            let subscription = self.subscription.as_ref().map(RequestId::token);
+            return Some(Some(notification::list_changed(kind, subscription)));
+        }
+        match waiting.updates.pop_front() {
+            Some((_, message)) => Some(Some(message)),
+            None => waiting.closed.then_some(None),
+        }
+    }
+}
