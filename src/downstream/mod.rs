@@ -1,1 +1,7 @@
 //! The side that faces MCP clients: HTTP, sessions, streams.
+
+pub mod http;
+pub mod session;
+
+pub use http::Front;
+pub use session::{Session, Sessions};

@@ -1,0 +1,131 @@
+//! HTTP answers: statuses, types, and how JSON-RPC faults become them.
+
+use crate::net::body::Outgoing;
+use crate::relay::Answer;
+use crate::wire::jsonrpc::{Code, Rejected};
+use bytes::Bytes;
+use http::header::{ACCEPT, ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderName, HeaderValue};
+use http::{HeaderMap, Response, StatusCode};
+
+/// An answer, or the answer to a fault.
+pub type Answered = Result<Response<Outgoing>, Response<Outgoing>>;
+
+const JSON: HeaderValue = HeaderValue::from_static("application/json");
+const PLAIN: HeaderValue = HeaderValue::from_static("text/plain; charset=utf-8");
+const STREAM: HeaderValue = HeaderValue::from_static("text/event-stream");
+const NO_STORE: HeaderValue = HeaderValue::from_static("no-store");
+const NO_CACHE: HeaderValue = HeaderValue::from_static("no-cache, no-transform");
+const BUFFERING: HeaderName = HeaderName::from_static("x-accel-buffering");
+
+/// What a client takes as an answer to a POST.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Accept {
+    /// `application/json`.
+    pub json: bool,
+    /// `text/event-stream`.
+    pub stream: bool,
+}
+
+impl Accept {
+    /// Reads the header; without one, everything is taken. `None` when neither type is.
+    pub fn read(headers: &HeaderMap) -> Option<Self> {
+        if !headers.contains_key(ACCEPT) {
+            return Some(Self { json: true, stream: true });
+        }
+        let mut accept = Self { json: false, stream: false };
+        for value in headers.get_all(ACCEPT) {
+            for part in value.to_str().unwrap_or_default().split(',') {
+                match part
+                    .split(';')
+                    .next()
+                    .unwrap_or_default()
+                    .trim()
+                    .to_ascii_lowercase()
+                    .as_str()
+                {
+                    "*/*" => accept = Self { json: true, stream: true },
+                    "application/json" | "application/*" => accept.json = true,
+                    "text/event-stream" | "text/*" => accept.stream = true,
+                    _ => {}
+                }
+            }
+        }
+        (accept.json || accept.stream).then_some(accept)
+    }
+}
+
+fn typed(status: StatusCode, kind: HeaderValue, body: Outgoing) -> Response<Outgoing> {
+    let mut response = Response::new(body);
+    *response.status_mut() = status;
+    response.headers_mut().insert(CONTENT_TYPE, kind);
+    response
+}
+
+/// A line of text for people.
+pub fn text(status: StatusCode, text: &str) -> Response<Outgoing> {
+    let mut response = typed(status, PLAIN, Outgoing::full(format!("{text}\n")));
+    response.headers_mut().insert(CACHE_CONTROL, NO_STORE);
+    response
+}
+
+/// A JSON-RPC answer.
+pub fn json(status: StatusCode, body: Vec<Bytes>) -> Response<Outgoing> {
+    let body = match <[Bytes; 1]>::try_from(body) {
+        Ok([one]) => Outgoing::full(one),
+        Err(pieces) => Outgoing::parts(pieces),
+    };
+    typed(status, JSON, body)
+}
+
+/// An SSE stream.
+pub fn stream(body: Outgoing) -> Response<Outgoing> {
+    let mut response = typed(StatusCode::OK, STREAM, body);
+    response.headers_mut().insert(CACHE_CONTROL, NO_CACHE);
+    response.headers_mut().insert(BUFFERING, HeaderValue::from_static("no"));
+    response
+}
+
+/// 202, for what has no answer.
+pub fn accepted() -> Response<Outgoing> {
+    let mut response = Response::new(Outgoing::empty());
+    *response.status_mut() = StatusCode::ACCEPTED;
+    response
+}
+
+/// 405.
+pub fn not_allowed() -> Response<Outgoing> {
+    let mut response = text(StatusCode::METHOD_NOT_ALLOWED, "expected POST");
+    response.headers_mut().insert(ALLOW, HeaderValue::from_static("POST"));
+    response
+}
+
+/// 406.
+pub fn not_acceptable() -> Response<Outgoing> {
+    let text = "expected accept to allow application/json or text/event-stream";
+    rejected(406, &Rejected::new(Code::InvalidRequest, text))
+}
+
+/// A fault with a status of its own.
+pub fn rejected(status: u16, rejected: &Rejected) -> Response<Outgoing> {
+    let status = StatusCode::from_u16(status).unwrap_or(StatusCode::BAD_REQUEST);
+    json(status, vec![rejected.to_json()])
+}
+
+/// The status of a modern error answer (MCP 2026-07-28 basic/transports/streamable-http).
+pub fn modern_status(code: Option<i64>) -> StatusCode {
+    match code {
+        Some(-32601) => StatusCode::NOT_FOUND,
+        Some(-32022..=-32020) => StatusCode::BAD_REQUEST,
+        _ => StatusCode::OK,
+    }
+}
+
+/// A legacy answer is always 200; its error stands in the body.
+pub fn legacy_status(_: Option<i64>) -> StatusCode {
+    StatusCode::OK
+}
+
+/// The answer to a request as JSON.
+pub fn complete(answer: Answer, status: fn(Option<i64>) -> StatusCode) -> Response<Outgoing> {
+    json(status(answer.error), answer.body)
+}

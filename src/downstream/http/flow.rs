@@ -1,0 +1,135 @@
+//! From an exchange to an HTTP response: JSON when the answer comes first, SSE as soon as a
+//! notification does, and after [`DECIDE`] in any case.
+
+use crate::downstream::http::Front;
+use crate::downstream::http::answer::{self, Accept};
+use crate::downstream::session::Flight;
+use crate::net::body::{FrameSender, Outgoing};
+use crate::relay::{Exchange, Step};
+use crate::wire::sse::encode;
+use bytes::Bytes;
+use http::{Response, StatusCode};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// How long the choice between JSON and SSE may stay open.
+pub const DECIDE: Duration = Duration::from_secs(10);
+
+/// How often an SSE stream says that it is alive.
+pub const KEEP_ALIVE: Duration = Duration::from_secs(15);
+
+/// Frames that may wait for a client that does not read.
+pub const WAITING_FRAMES: usize = 64;
+
+/// Which status an answer gets.
+pub type Status = fn(Option<i64>) -> StatusCode;
+
+/// An exchange and the rule for what a disconnect means: a modern one ends with its client, a
+/// legacy one is adopted by its session.
+pub struct Flow {
+    exchange: Option<Exchange>,
+    adopter: Option<(Arc<Front>, Option<Flight>)>,
+}
+
+impl Flow {
+    /// Ends with its client.
+    pub fn modern(exchange: Exchange) -> Self {
+        Self { exchange: Some(exchange), adopter: None }
+    }
+
+    /// Goes on without its client.
+    pub fn legacy(exchange: Exchange, front: Arc<Front>, flight: Flight) -> Self {
+        Self { exchange: Some(exchange), adopter: Some((front, Some(flight))) }
+    }
+
+    async fn next(&mut self) -> Step {
+        let Some(exchange) = &mut self.exchange else { return Step::Cancelled };
+        let step = exchange.next().await;
+        if !matches!(step, Step::Notification(_)) {
+            self.exchange = None;
+        }
+        step
+    }
+
+    /// The answer alone, passing over notifications; `None` when it was cancelled.
+    pub async fn answer(mut self) -> Option<crate::relay::Answer> {
+        loop {
+            match self.next().await {
+                Step::Notification(_) => {}
+                Step::Answer(answer) => return Some(answer),
+                Step::Cancelled => return None,
+            }
+        }
+    }
+
+    /// The response to the POST.
+    pub async fn respond(mut self, accept: Accept, status: Status) -> Response<Outgoing> {
+        if !accept.stream {
+            return match self.answer().await {
+                Some(answer) => answer::complete(answer, status),
+                None => answer::accepted(),
+            };
+        }
+        let first = match tokio::time::timeout(DECIDE, self.next()).await {
+            Ok(Step::Answer(answer)) if accept.json => return answer::complete(answer, status),
+            Ok(step) => Some(step),
+            Err(_) => None,
+        };
+        answer::stream(Outgoing::driven(WAITING_FRAMES, |frames| self.run(first, frames)))
+    }
+
+    async fn run(mut self, first: Option<Step>, frames: FrameSender) {
+        let mut next = match first {
+            Some(step) => step,
+            None => self.next_or_alive(&frames).await,
+        };
+        loop {
+            match next {
+                Step::Notification(bytes) => {
+                    if frames.send(encode::event(&bytes, None)).await.is_err() {
+                        return;
+                    }
+                }
+                Step::Answer(answer) => return send_answer(&frames, answer.body).await,
+                Step::Cancelled => return,
+            }
+            next = self.next_or_alive(&frames).await;
+        }
+    }
+
+    /// The next step, with a comment every [`KEEP_ALIVE`] until it comes.
+    async fn next_or_alive(&mut self, frames: &FrameSender) -> Step {
+        loop {
+            match tokio::time::timeout(KEEP_ALIVE, self.next()).await {
+                Ok(step) => return step,
+                Err(_) => {
+                    let alive = frames.send(Bytes::from_static(encode::KEEP_ALIVE)).await;
+                    if alive.is_err() {
+                        return Step::Cancelled;
+                    }
+                }
+            }
+        }
+    }
+}
+
+async fn send_answer(frames: &FrameSender, body: Vec<Bytes>) {
+    let body = match <[Bytes; 1]>::try_from(body) {
+        Ok([one]) => one,
+        Err(pieces) => Bytes::from(pieces.concat()),
+    };
+    let (prefix, data, suffix) = encode::event_parts(body, None);
+    for piece in [prefix, data, suffix] {
+        if frames.send(piece).await.is_err() {
+            return; // the client is gone, and with it the last thing it was waiting for
+        }
+    }
+}
+
+impl Drop for Flow {
+    fn drop(&mut self) {
+        if let (Some(exchange), Some((front, flight))) = (self.exchange.take(), &mut self.adopter) {
+            front.sessions.adopt(exchange, flight.take());
+        }
+    }
+}

@@ -1,0 +1,138 @@
+//! Streamable HTTP towards clients of every revision, on one endpoint.
+//!
+//! The order of the checks: path, Host and Origin ([`guard`]), then the body's size and type, then
+//! the era, which a message chooses by itself ([`route`]), then what the era wants.
+
+pub mod answer;
+pub mod flow;
+pub mod guard;
+pub mod modern;
+pub mod route;
+pub mod streamable;
+
+use crate::base::limits::Limits;
+use crate::downstream::Sessions;
+use crate::net::body::{BodyError, Outgoing, read_bounded};
+use crate::oauth::Permit;
+use crate::relay::{Endpoint, Relay};
+use crate::task::Scope;
+use crate::wire::jsonrpc::{Code, Rejected};
+use answer::Answered;
+use guard::Guard;
+use http::header::CONTENT_TYPE;
+use http::{Method as Verb, Request, Response, StatusCode, request::Parts};
+use hyper::body::Incoming;
+use route::Opening;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// How long a client may take to send its body.
+pub const BODY_TIME: Duration = Duration::from_secs(30);
+
+/// What serves the clients of all listeners.
+#[derive(Debug)]
+pub struct Front {
+    /// The way to the upstreams.
+    pub relay: Relay,
+    /// Legacy sessions.
+    pub sessions: Sessions,
+    /// Host and Origin checks.
+    pub guard: Guard,
+    /// Bounds on what clients may send.
+    pub limits: Limits,
+    /// Ends when the gateway stops: open streams end then.
+    pub scope: Arc<Scope>,
+}
+
+/// A request that may be served, with its body still to come.
+struct Admitted {
+    permit: Permit,
+    endpoint: Endpoint,
+    head: Parts,
+}
+
+impl Front {
+    /// Answers one HTTP request. Never fails: every fault has its answer.
+    pub async fn serve(self: Arc<Self>, request: Request<Incoming>) -> Response<Outgoing> {
+        let (head, body) = request.into_parts();
+        let answered = match self.admit(head) {
+            Ok(admitted) => self.dispatch(admitted, body).await,
+            Err(refused) => Err(refused),
+        };
+        answered.unwrap_or_else(|refused| refused)
+    }
+
+    fn admit(&self, head: Parts) -> Result<Admitted, Response<Outgoing>> {
+        let permit = self.guard.check(&head).map_err(|refusal| {
+            log::warn!("refused: {refusal}");
+            answer::text(refusal.status(), &refusal.to_string())
+        })?;
+        let endpoint = self.endpoint(head.uri.path(), head.uri.query())?;
+        Ok(Admitted { permit, endpoint, head })
+    }
+
+    fn endpoint(&self, path: &str, query: Option<&str>) -> Result<Endpoint, Response<Outgoing>> {
+        let found = match path.strip_prefix("/mcp") {
+            Some("" | "/") => Some(Endpoint::Aggregate),
+            Some(rest) => rest.strip_prefix('/').and_then(|slug| self.relay.world().endpoint(slug)),
+            None => None,
+        };
+        let asked = query.unwrap_or_default().split('&').filter_map(|pair| pair.split('=').next());
+        let filters = asked.filter(|key| matches!(*key, "tags" | "tag-filter" | "preset"));
+        if found.is_some() && filters.count() > 0 {
+            let text = "filters in the url are not supported: ignoring them would widen access";
+            return Err(answer::text(StatusCode::BAD_REQUEST, text));
+        }
+        found.ok_or_else(|| answer::text(StatusCode::NOT_FOUND, "expected /mcp or /mcp/{server}"))
+    }
+
+    async fn dispatch(self: &Arc<Self>, admitted: Admitted, body: Incoming) -> Answered {
+        match admitted.head.method {
+            Verb::POST => self.post(admitted, body).await,
+            Verb::GET => streamable::get(self, &admitted.head, admitted.endpoint),
+            Verb::DELETE => streamable::delete(self, &admitted.head, admitted.endpoint),
+            _ => Err(answer::not_allowed()),
+        }
+    }
+
+    async fn post(self: &Arc<Self>, admitted: Admitted, body: Incoming) -> Answered {
+        let Admitted { permit, endpoint, head } = admitted;
+        if !is_json(&head) {
+            let text = "expected content-type: application/json";
+            return Err(answer::text(StatusCode::UNSUPPORTED_MEDIA_TYPE, text));
+        }
+        let accept = answer::Accept::read(&head.headers);
+        let accept = accept.ok_or_else(answer::not_acceptable)?;
+        let bytes = read_bounded(body, self.limits.message_bytes, BODY_TIME).await;
+        let bytes = bytes.map_err(|e| refuse_body(&e))?;
+        match route::open(&head.headers, bytes).map_err(|r| answer::rejected(400, &r))? {
+            Opening::Modern(message) => {
+                modern::serve(self, &permit, endpoint, &head.headers, accept, message).await
+            }
+            Opening::Legacy(message) => {
+                streamable::post(self, &permit, endpoint, &head.headers, accept, message).await
+            }
+            Opening::Batch(messages) => {
+                streamable::batch(self, &permit, endpoint, &head.headers, messages).await
+            }
+        }
+    }
+}
+
+/// A body of another type can be sent by a web page without asking (a simple request), so it is
+/// refused before it is read.
+fn is_json(head: &Parts) -> bool {
+    let mut values = head.headers.get_all(CONTENT_TYPE).iter();
+    let (Some(value), None) = (values.next(), values.next()) else { return false };
+    let essence = value.to_str().ok().and_then(|value| value.split(';').next());
+    essence.is_some_and(|essence| essence.trim().eq_ignore_ascii_case("application/json"))
+}
+
+fn refuse_body(error: &BodyError) -> Response<Outgoing> {
+    let (status, code) = match error {
+        BodyError::TooLarge { .. } => (413, Code::InvalidRequest),
+        BodyError::TimedOut => (408, Code::InvalidRequest),
+        _ => (400, Code::Parse),
+    };
+    answer::rejected(status, &Rejected::new(code, error.to_string()))
+}

@@ -1,0 +1,277 @@
+//! Requests of MCP 2026-07-28: stateless, each with its own metadata, mirrored in headers.
+
+use crate::bridge::{initialize, listen, notification};
+use crate::downstream::http::Front;
+use crate::downstream::http::answer::{self, Accept, Answered, modern_status};
+use crate::downstream::http::flow::{Flow, KEEP_ALIVE, WAITING_FRAMES};
+use crate::downstream::http::route::VERSION;
+use crate::mcp::{LogLevel, Method, Revision, Routing, meta};
+use crate::net::body::{FrameSender, Outgoing};
+use crate::oauth::Permit;
+use crate::relay::{Answer, Caller, Endpoint, Hub, Outlet};
+use crate::wire::header;
+use crate::wire::json::{self, Kind};
+use crate::wire::jsonrpc::{Code, Message, Rejected, Request};
+use crate::wire::sse::encode;
+use bytes::Bytes;
+use http::{HeaderMap, Response};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// How long the acknowledgement of a listen waits for the confirmations of upstreams.
+pub const CONFIRM: Duration = Duration::from_millis(500);
+
+/// Serves one message.
+pub async fn serve(
+    front: &Arc<Front>,
+    permit: &Permit,
+    endpoint: Endpoint,
+    headers: &HeaderMap,
+    accept: Accept,
+    message: Message,
+) -> Answered {
+    let request = match message {
+        Message::Request(request) => request,
+        Message::Notification(_) => {
+            // no notification has a meaning here: a disconnect is the cancellation
+            check_version_header(headers).map_err(|r| answer::rejected(400, &r))?;
+            return Ok(answer::accepted());
+        }
+        Message::Response(_) => {
+            let text = "expected a request or a notification: clients send no responses";
+            return Err(answer::rejected(400, &Rejected::new(Code::InvalidRequest, text)));
+        }
+    };
+    let refuse = |status, rejected: Rejected| {
+        answer::rejected(status, &rejected.with_id(Some(request.id.clone())))
+    };
+    let method = check(headers, &request).map_err(|(status, r)| refuse(status, r))?;
+    let caller = caller(&request, accept).map_err(|r| refuse(200, r))?;
+    let answered = match method.route() {
+        Routing::Discover => Ok(discover(front, permit, endpoint, &request).await),
+        Routing::List(kind) => front
+            .relay
+            .list(permit, endpoint, kind, &caller)
+            .await
+            .map(|result| answer::complete(Answer::result(&request.id, &result), modern_status)),
+        Routing::Listen => listen(front, permit, endpoint, accept, &request).await,
+        _ => {
+            check_param_headers(front, endpoint, method, headers, &request)
+                .map_err(|r| refuse(400, r))?;
+            match front.relay.begin(permit, endpoint, &caller, method, &request).await {
+                Ok(exchange) => Ok(Flow::modern(exchange).respond(accept, modern_status).await),
+                Err(rejected) => Err(rejected),
+            }
+        }
+    };
+    answered
+        .map_err(|rejected| refuse(modern_status(Some(rejected.code.number())).as_u16(), rejected))
+}
+
+fn caller(request: &Request, accept: Accept) -> Result<Caller, Rejected> {
+    let level = match request.call.meta_value(meta::LOG_LEVEL) {
+        None => None,
+        Some(value) => {
+            let level = value.text(&request.call.bytes).and_then(|text| LogLevel::parse(&text));
+            Some(level.ok_or_else(|| {
+                Rejected::new(Code::InvalidParams, "expected a log level of RFC 5424 in _meta")
+            })?)
+        }
+    };
+    Ok(Caller { revision: Revision::MODERN, level, streams: accept.stream })
+}
+
+/// The checks that the specification wants before anything is done, in its order: required
+/// metadata, headers, version, method.
+fn check(headers: &HeaderMap, request: &Request) -> Result<Method, (u16, Rejected)> {
+    let version = required_meta(request).map_err(|r| (400, r))?;
+    check_headers(headers, request, &version).map_err(|r| (400, r))?;
+    if Revision::parse(&version) != Some(Revision::MODERN) {
+        return Err((400, unsupported(&version)));
+    }
+    let name = request.call.method_name();
+    let method = Method::parse(&name).filter(|m| m.client_request_in(Revision::MODERN));
+    method.ok_or_else(|| {
+        let text = format!("method not found: {}", crate::base::label::Label::new(&name));
+        (404, Rejected::new(Code::MethodNotFound, text))
+    })
+}
+
+/// The version that the request says it is of.
+fn required_meta(request: &Request) -> Result<String, Rejected> {
+    let version = request.call.meta_value(meta::PROTOCOL_VERSION);
+    let version = version.and_then(|version| version.text(&request.call.bytes));
+    let version = version.ok_or_else(|| missing(meta::PROTOCOL_VERSION, "a string"))?;
+    let capabilities = request.call.meta_value(meta::CLIENT_CAPABILITIES);
+    match capabilities.map(|value| value.kind) {
+        Some(Kind::Object) => Ok(version.into_owned()),
+        _ => Err(missing(meta::CLIENT_CAPABILITIES, "an object")),
+    }
+}
+
+fn missing(key: &str, kind: &str) -> Rejected {
+    Rejected::new(Code::InvalidParams, format!("expected params._meta[{key:?}] to be {kind}"))
+}
+
+fn mismatch(text: String) -> Rejected {
+    Rejected::new(Code::HeaderMismatch, text)
+}
+
+/// The one value of a header, if it is there exactly once and is text.
+fn one<'a>(headers: &'a HeaderMap, name: &str) -> Result<&'a [u8], Rejected> {
+    let mut values = headers.get_all(name).iter();
+    match (values.next(), values.next()) {
+        (Some(value), None) => Ok(value.as_bytes().trim_ascii()),
+        (None, _) => Err(mismatch(format!("expected the header {name}, which is missing"))),
+        _ => Err(mismatch(format!("expected the header {name} once"))),
+    }
+}
+
+fn check_version_header(headers: &HeaderMap) -> Result<(), Rejected> {
+    let version = one(headers, VERSION.as_str())?;
+    match Revision::parse(&String::from_utf8_lossy(version)) {
+        Some(Revision::MODERN) => Ok(()),
+        _ => Err(unsupported(&String::from_utf8_lossy(version))),
+    }
+}
+
+fn check_headers(headers: &HeaderMap, request: &Request, version: &str) -> Result<(), Rejected> {
+    let method = request.call.method_name();
+    for (name, body) in [("mcp-protocol-version", version), ("mcp-method", method.as_ref())] {
+        if one(headers, name)? != body.as_bytes() {
+            return Err(mismatch(format!("the header {name} differs from the body")));
+        }
+    }
+    let Some(member) = Method::parse(&method).and_then(Method::mcp_name_param) else {
+        return Ok(());
+    };
+    let value = header::decode(one(headers, "mcp-name")?);
+    let value = value.map_err(|e| mismatch(format!("the header mcp-name: {e}")))?;
+    match request.call.param_text(member) {
+        Some(body) if body != value => {
+            Err(mismatch(format!("the header mcp-name differs from params.{member}")))
+        }
+        _ => Ok(()), // a missing member is for the parameters' own check
+    }
+}
+
+/// `Mcp-Param-*` against the schema of the tool as it was shown to clients.
+fn check_param_headers(
+    front: &Front,
+    endpoint: Endpoint,
+    method: Method,
+    headers: &HeaderMap,
+    request: &Request,
+) -> Result<(), Rejected> {
+    if method.route() != Routing::Tool {
+        return Ok(());
+    }
+    let name = request.call.param_text("name").unwrap_or_default();
+    let Some(annotated) = front.relay.param_headers(endpoint, &name) else { return Ok(()) };
+    let arguments = request.call.param("arguments").map(|arguments| arguments.span);
+    let lookup = |name: &str| headers.get(name).map(http::HeaderValue::as_bytes);
+    annotated.validate(&request.call.bytes, arguments, lookup).map_err(mismatch)
+}
+
+/// MCP 2026-07-28 basic/versioning, "Protocol Version Negotiation".
+fn unsupported(requested: &str) -> Rejected {
+    let mut data = format!("{{\"supported\":[\"{}\"],\"requested\":", Revision::MODERN.as_str());
+    data.push_str(&String::from_utf8_lossy(&json::string_token(requested)));
+    data.push('}');
+    Rejected::new(Code::UnsupportedVersion, "unsupported protocol version").with_data(data)
+}
+
+async fn discover(
+    front: &Front,
+    permit: &Permit,
+    endpoint: Endpoint,
+    request: &Request,
+) -> Response<Outgoing> {
+    let description = front.relay.describe(permit, endpoint).await;
+    let result =
+        initialize::discover_result(&description.capabilities, description.instructions.as_deref());
+    answer::complete(Answer::result(&request.id, &result), modern_status)
+}
+
+async fn listen(
+    front: &Arc<Front>,
+    permit: &Permit,
+    endpoint: Endpoint,
+    accept: Accept,
+    request: &Request,
+) -> Result<Response<Outgoing>, Rejected> {
+    if !accept.stream {
+        return Ok(answer::not_acceptable());
+    }
+    let mut filter = listen::read_filter(&request.call)?;
+    let capabilities = front.relay.describe(permit, endpoint).await.capabilities;
+    filter.restrict(&capabilities);
+    let uris = std::mem::take(&mut filter.uris);
+    let id = request.id.detached();
+    let outlet = Arc::new(Outlet::new(endpoint, Some(id.clone()), filter.clone()));
+    front.relay.hub.add(&outlet);
+    let listener = Listener { front: Arc::clone(front), outlet };
+    filter.uris = listener.subscribe(uris).await;
+    let acknowledged = notification::acknowledged(id.token(), &filter);
+    Ok(answer::stream(Outgoing::driven(WAITING_FRAMES, |frames| {
+        listener.run(acknowledged, initialize::listen_result(&id), frames)
+    })))
+}
+
+/// A listen stream; dropping it ends its subscriptions.
+struct Listener {
+    front: Arc<Front>,
+    outlet: Arc<Outlet>,
+}
+
+impl Listener {
+    /// Subscribes to the resources; those that were confirmed in time.
+    async fn subscribe(&self, uris: Vec<String>) -> Vec<String> {
+        let world = self.front.relay.world();
+        let mut confirmed = Vec::new();
+        let all = async {
+            for ours in uris {
+                let Some((upstream, theirs)) = Hub::locate(&world, self.outlet.endpoint, &ours)
+                else {
+                    continue;
+                };
+                let hub = &self.front.relay.hub;
+                if hub.subscribe(&self.outlet, &upstream, &theirs, &ours).await.is_ok() {
+                    confirmed.push(ours);
+                }
+            }
+        };
+        let _ = tokio::time::timeout(CONFIRM, all).await; // the others are left out
+        confirmed
+    }
+
+    async fn run(self, acknowledged: Bytes, result: Bytes, frames: FrameSender) {
+        let stopping = self.front.scope.token();
+        let mut next = Some(acknowledged);
+        while let Some(message) = next {
+            if frames.send(encode::event(&message, None)).await.is_err() {
+                return;
+            }
+            next = loop {
+                tokio::select! {
+                    notification = self.outlet.next() => break notification,
+                    () = stopping.cancelled() => break None,
+                    () = tokio::time::sleep(KEEP_ALIVE) => {
+                        let alive = Bytes::from_static(encode::KEEP_ALIVE);
+                        if frames.send(alive).await.is_err() {
+                            return;
+                        }
+                    }
+                }
+            };
+        }
+        // a graceful end says so (basic/patterns/subscriptions, "Graceful Closure")
+        let _ = frames.send(encode::event(&result, None)).await; // the client may be gone
+    }
+}
+
+impl Drop for Listener {
+    fn drop(&mut self) {
+        self.front.relay.hub.remove(&self.front.relay.world(), &self.outlet);
+    }
+}

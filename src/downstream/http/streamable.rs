@@ -1,0 +1,315 @@
+//! Streamable HTTP of the revisions up to 2025-11-25: a session begins with `initialize`, is named
+//! by a header, and may have one stream for messages outside requests.
+
+use crate::bridge::initialize;
+use crate::downstream::http::Front;
+use crate::downstream::http::answer::{self, Accept, Answered, legacy_status};
+use crate::downstream::http::flow::{Flow, KEEP_ALIVE, WAITING_FRAMES};
+use crate::downstream::http::route::{VERSION, legacy_version};
+use crate::downstream::session::{Session, StreamGuard};
+use crate::mcp::{Era, LogLevel, Method, Revision, Routing};
+use crate::net::body::{FrameSender, Outgoing};
+use crate::oauth::Permit;
+use crate::relay::{Answer, Caller, Endpoint, Hub};
+use crate::upstream::state::WatchError;
+use crate::wire::jsonrpc::{Call, Code, Message, Rejected, Request, RequestId};
+use crate::wire::sse::encode;
+use bytes::Bytes;
+use http::header::{HeaderName, HeaderValue};
+use http::request::Parts;
+use http::{HeaderMap, Response, StatusCode};
+use std::sync::Arc;
+
+/// `Mcp-Session-Id`.
+pub const SESSION: HeaderName = HeaderName::from_static("mcp-session-id");
+
+fn invalid(text: &'static str) -> Rejected {
+    Rejected::new(Code::InvalidRequest, text)
+}
+
+/// Finds the session that a request names.
+fn session(
+    front: &Front,
+    endpoint: Endpoint,
+    headers: &HeaderMap,
+) -> Result<Arc<Session>, Response<Outgoing>> {
+    let Some(id) = headers.get(&SESSION) else {
+        return Err(answer::rejected(400, &invalid("expected the header Mcp-Session-Id")));
+    };
+    let found = id.to_str().ok().and_then(|id| front.sessions.find(id, endpoint));
+    let gone = || answer::rejected(404, &invalid("no such session: begin with initialize"));
+    found.ok_or_else(gone)
+}
+
+/// Serves one message.
+pub async fn post(
+    front: &Arc<Front>,
+    permit: &Permit,
+    endpoint: Endpoint,
+    headers: &HeaderMap,
+    accept: Accept,
+    message: Message,
+) -> Answered {
+    if let Message::Request(request) = &message {
+        if request.call.method_name() == Method::Initialize.name() {
+            return begin(front, permit, endpoint, request).await;
+        }
+    }
+    legacy_version(headers).map_err(|r| answer::rejected(400, &r))?;
+    let session = session(front, endpoint, headers)?;
+    match message {
+        Message::Request(request) => {
+            let id = request.id.clone();
+            match serve(front, permit, &session, accept, request).await {
+                Ok(Served::Now(answer)) => Ok(answer::complete(answer, legacy_status)),
+                Ok(Served::Later(flow)) => Ok(flow.respond(accept, legacy_status).await),
+                Err(rejected) => Err(answer::rejected(200, &rejected.with_id(Some(id)))),
+            }
+        }
+        Message::Notification(notification) => {
+            notified(&session, &notification.call);
+            Ok(answer::accepted())
+        }
+        // nothing is asked of clients yet, so there is nothing that this could answer
+        Message::Response(_) => Ok(answer::accepted()),
+    }
+}
+
+/// Serves several messages at once (2025-03-26 basic/transports, "Sending Messages").
+pub async fn batch(
+    front: &Arc<Front>,
+    permit: &Permit,
+    endpoint: Endpoint,
+    headers: &HeaderMap,
+    messages: Vec<Bytes>,
+) -> Answered {
+    let session = session(front, endpoint, headers)?;
+    if !session.revision.batches() {
+        let text = "batches exist in revision 2025-03-26 only";
+        return Err(answer::rejected(400, &invalid(text)));
+    }
+    let mut answers = Vec::new();
+    for message in messages {
+        if let Some(answer) = batched(front, permit, &session, message).await {
+            answers.push(answer);
+        }
+    }
+    if answers.is_empty() {
+        return Ok(answer::accepted());
+    }
+    let body = [b"[".as_slice(), &answers.join(&b','), b"]"].concat();
+    Ok(answer::json(StatusCode::OK, vec![Bytes::from(body)]))
+}
+
+async fn batched(
+    front: &Arc<Front>,
+    permit: &Permit,
+    session: &Arc<Session>,
+    message: Bytes,
+) -> Option<Vec<u8>> {
+    let request = match Message::parse(message) {
+        Ok(Message::Request(request)) => request,
+        Ok(Message::Notification(notification)) => {
+            notified(session, &notification.call);
+            return None;
+        }
+        Ok(Message::Response(_)) => return None,
+        Err(rejected) => return Some(rejected.to_json().to_vec()),
+    };
+    let id = request.id.clone();
+    let json_only = Accept { json: true, stream: false };
+    let answer = match serve(front, permit, session, json_only, request).await {
+        Ok(Served::Now(answer)) => answer,
+        Ok(Served::Later(flow)) => flow.answer().await?,
+        Err(rejected) => Answer::rejected(&rejected.with_id(Some(id))),
+    };
+    Some(answer.body.concat())
+}
+
+/// `initialize`: the client and we agree on a revision, and a session begins.
+async fn begin(
+    front: &Arc<Front>,
+    permit: &Permit,
+    endpoint: Endpoint,
+    request: &Request,
+) -> Answered {
+    let refuse = |status, rejected: Rejected| {
+        answer::rejected(status, &rejected.with_id(Some(request.id.clone())))
+    };
+    let params = initialize::read_initialize(&request.call).map_err(|r| refuse(200, r))?;
+    let revision = params.negotiate();
+    let description = front.relay.describe(permit, endpoint).await;
+    let session = front.sessions.open(endpoint, revision, &front.relay.hub);
+    let full = || refuse(503, Rejected::new(Code::Internal, "too many sessions are open"));
+    let session = session.ok_or_else(full)?;
+    let (capabilities, instructions) =
+        (&description.capabilities, description.instructions.as_deref());
+    let result = initialize::initialize_result(revision, capabilities, instructions);
+    let mut response = answer::complete(Answer::result(&request.id, &result), legacy_status);
+    if let Ok(id) = HeaderValue::from_str(&session.id) {
+        response.headers_mut().insert(SESSION, id);
+    }
+    Ok(response)
+}
+
+fn notified(session: &Session, call: &Call) {
+    if call.method_name() != Method::Cancelled.name() {
+        return; // initialized changes nothing, and roots are not asked for yet
+    }
+    if let Some(id) = call.param("requestId") {
+        session.cancel(&RequestId::from_token(call.slice(id.span)));
+    }
+}
+
+enum Served {
+    Now(Answer),
+    Later(Flow),
+}
+
+async fn serve(
+    front: &Arc<Front>,
+    permit: &Permit,
+    session: &Arc<Session>,
+    accept: Accept,
+    request: Request,
+) -> Result<Served, Rejected> {
+    let name = request.call.method_name();
+    let method = Method::parse(&name).filter(|m| m.client_request_in(session.revision));
+    let method = method.ok_or_else(|| {
+        let text = format!("method not found: {}", crate::base::label::Label::new(&name));
+        Rejected::new(Code::MethodNotFound, text)
+    })?;
+    let (revision, level) = (session.revision, Some(session.level()));
+    let caller = Caller { revision, level, streams: accept.stream };
+    let endpoint = session.endpoint;
+    let empty = || Served::Now(Answer::result(&request.id, b"{}"));
+    match method.route() {
+        Routing::Ping => Ok(empty()),
+        Routing::SetLevel => set_level(front, permit, session, &request).await.map(|()| empty()),
+        Routing::List(kind) => {
+            let result = front.relay.list(permit, endpoint, kind, &caller).await?;
+            Ok(Served::Now(Answer::result(&request.id, &result)))
+        }
+        Routing::Subscribe => subscribe(front, session, &request).await.map(|()| empty()),
+        Routing::Unsubscribe => unsubscribe(front, session, &request).map(|()| empty()),
+        Routing::Tool | Routing::Prompt | Routing::Resource | Routing::Completion => {
+            let exchange = front.relay.begin(permit, endpoint, &caller, method, &request).await?;
+            let flight = session.take_off(&request.id, exchange.canceller());
+            Ok(Served::Later(Flow::legacy(exchange, Arc::clone(front), flight)))
+        }
+        _ => {
+            Err(Rejected::new(Code::MethodNotFound, format!("method not found: {}", method.name())))
+        }
+    }
+}
+
+/// The level of a session is its own; upstreams that can be told are told the most verbose one.
+async fn set_level(
+    front: &Front,
+    permit: &Permit,
+    session: &Session,
+    request: &Request,
+) -> Result<(), Rejected> {
+    let level = request.call.param_text("level").and_then(|level| LogLevel::parse(&level));
+    let level = level.ok_or_else(|| {
+        Rejected::new(Code::InvalidParams, "expected params.level to be a log level of RFC 5424")
+    })?;
+    front.relay.set_level(permit, session.endpoint, level).await?;
+    session.set_level(level);
+    Ok(())
+}
+
+fn uri(request: &Request) -> Result<String, Rejected> {
+    let uri = request.call.param_text("uri").map(std::borrow::Cow::into_owned);
+    uri.ok_or_else(|| Rejected::new(Code::InvalidParams, "expected params.uri to be a string"))
+}
+
+async fn subscribe(front: &Front, session: &Session, request: &Request) -> Result<(), Rejected> {
+    let ours = uri(request)?;
+    let world = front.relay.world();
+    let found = Hub::locate(&world, session.endpoint, &ours);
+    let (upstream, theirs) = found.ok_or_else(|| not_found(&ours))?;
+    let outcome = front.relay.hub.subscribe(&session.outlet, &upstream, &theirs, &ours).await;
+    outcome.map_err(|error| match error {
+        WatchError::Unsupported => {
+            Rejected::new(Code::MethodNotFound, "method not found: resources/subscribe")
+        }
+        WatchError::Refused(-32601, _) => {
+            Rejected::new(Code::MethodNotFound, "method not found: resources/subscribe")
+        }
+        WatchError::Refused(-32602 | -32002, text) => Rejected::new(Code::InvalidParams, text),
+        WatchError::Refused(_, text) => Rejected::new(Code::Internal, text),
+        WatchError::Call(error) => {
+            Rejected::new(Code::Internal, format!("upstream {:?}: {error}", upstream.entry.key))
+        }
+    })
+}
+
+fn not_found(uri: &str) -> Rejected {
+    Rejected::new(Code::ResourceNotFound, format!("resource not found: {uri:?}"))
+}
+
+fn unsubscribe(front: &Front, session: &Session, request: &Request) -> Result<(), Rejected> {
+    let ours = uri(request)?;
+    let world = front.relay.world();
+    let found = Hub::locate(&world, session.endpoint, &ours);
+    let (upstream, theirs) = found.ok_or_else(|| not_found(&ours))?;
+    front.relay.hub.unsubscribe(&session.outlet, &upstream, &theirs, &ours);
+    Ok(())
+}
+
+/// Whether a GET or DELETE is of the modern era, where neither exists.
+fn is_modern(headers: &HeaderMap) -> bool {
+    let version = headers.get(&VERSION).and_then(|value| value.to_str().ok());
+    let revision = version.and_then(|text| Revision::parse(text.trim()));
+    revision.is_some_and(|revision| revision.era() == Era::Modern)
+}
+
+/// GET: the stream for messages outside requests.
+pub fn get(front: &Arc<Front>, head: &Parts, endpoint: Endpoint) -> Answered {
+    if !head.headers.contains_key(&SESSION) || is_modern(&head.headers) {
+        return Err(answer::not_allowed());
+    }
+    legacy_version(&head.headers).map_err(|r| answer::rejected(400, &r))?;
+    if !Accept::read(&head.headers).is_some_and(|accept| accept.stream) {
+        return Err(answer::not_acceptable());
+    }
+    let session = session(front, endpoint, &head.headers)?;
+    let conflict = "the session has a stream already";
+    let guard =
+        session.open_stream().ok_or_else(|| answer::text(StatusCode::CONFLICT, conflict))?;
+    let stopping = front.scope.token();
+    let body = Outgoing::driven(WAITING_FRAMES, |frames| async move {
+        tokio::select! {
+            () = deliver(guard, frames) => {}
+            () = stopping.cancelled() => {}
+        }
+    });
+    Ok(answer::stream(body))
+}
+
+async fn deliver(guard: StreamGuard, frames: FrameSender) {
+    // the headers alone are not always passed on; a comment is
+    let mut frame = Bytes::from_static(encode::KEEP_ALIVE);
+    loop {
+        if frames.send(frame).await.is_err() {
+            return;
+        }
+        let next = tokio::time::timeout(KEEP_ALIVE, guard.session().outlet.next()).await;
+        frame = match next {
+            Ok(Some(notification)) => encode::event(&notification, None),
+            Ok(None) => return,
+            Err(_) => Bytes::from_static(encode::KEEP_ALIVE),
+        };
+    }
+}
+
+/// DELETE: the client ends its session.
+pub fn delete(front: &Arc<Front>, head: &Parts, endpoint: Endpoint) -> Answered {
+    if !head.headers.contains_key(&SESSION) || is_modern(&head.headers) {
+        return Err(answer::not_allowed());
+    }
+    let session = session(front, endpoint, &head.headers)?;
+    front.sessions.close(&session, &front.relay.hub, &front.relay.world());
+    Ok(Response::new(Outgoing::empty()))
+}

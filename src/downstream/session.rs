@@ -1,0 +1,221 @@
+//! Sessions of legacy clients (MCP 2025-11-25 basic/transports, "Session Management").
+//!
+//! A session belongs to one endpoint, remembers what was negotiated, and owns the exchanges whose
+//! client went away: a disconnect is not a cancellation in these revisions.
+
+use crate::bridge::listen::Filter;
+use crate::mcp::{LogLevel, Revision};
+use crate::relay::{Cancel, Endpoint, Exchange, Hub, Outlet, Step, World};
+use crate::sys::random::Random;
+use crate::task::Scope;
+use crate::wire::jsonrpc::RequestId;
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+/// A session without requests and streams for this long has ended.
+pub const IDLE: Duration = Duration::from_secs(30 * 60);
+
+/// How often ended sessions are looked for.
+pub const SWEEP: Duration = Duration::from_secs(60);
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// One legacy session.
+#[derive(Debug)]
+pub struct Session {
+    /// What stands in `Mcp-Session-Id`.
+    pub id: String,
+    /// The face of the gateway that the session was opened on.
+    pub endpoint: Endpoint,
+    /// The revision that was negotiated.
+    pub revision: Revision,
+    /// What its GET stream will bring.
+    pub outlet: Arc<Outlet>,
+    state: Mutex<State>,
+}
+
+#[derive(Debug)]
+struct State {
+    level: Option<LogLevel>,
+    /// Requests in flight; a client may use one id twice.
+    flights: HashMap<RequestId, Vec<Arc<Cancel>>>,
+    last_used: Instant,
+    streams: usize,
+    ended: bool,
+}
+
+impl Session {
+    fn new(id: String, endpoint: Endpoint, revision: Revision) -> Self {
+        let outlet = Arc::new(Outlet::new(endpoint, None, Filter::all_lists()));
+        let flights = HashMap::new();
+        let state =
+            State { level: None, flights, last_used: Instant::now(), streams: 0, ended: false };
+        Self { id, endpoint, revision, outlet, state: Mutex::new(state) }
+    }
+
+    /// The least level of log messages that the client has asked for. A server may choose while
+    /// it has not been told (2025-11-25 server/utilities/logging); we send everything it sends.
+    pub fn level(&self) -> LogLevel {
+        lock(&self.state).level.unwrap_or(LogLevel::Debug)
+    }
+
+    /// The client has set its level.
+    pub fn set_level(&self, level: LogLevel) {
+        lock(&self.state).level = Some(level);
+    }
+
+    /// Notes that a request is in flight, so that it can be cancelled by its id.
+    pub fn take_off(self: &Arc<Self>, id: &RequestId, cancel: Arc<Cancel>) -> Flight {
+        let id = id.detached();
+        lock(&self.state).flights.entry(id.clone()).or_default().push(Arc::clone(&cancel));
+        Flight { session: Arc::clone(self), id, cancel }
+    }
+
+    /// Cancels a request by its id. An id that is in flight twice says nothing.
+    pub fn cancel(&self, id: &RequestId) {
+        let state = lock(&self.state);
+        match state.flights.get(id).map(Vec::as_slice) {
+            Some([one]) => one.cancel(),
+            Some(_) => {
+                log::debug!("a cancellation names an id that is in flight twice")
+            }
+            None => {}
+        }
+    }
+
+    fn touch(&self) {
+        lock(&self.state).last_used = Instant::now();
+    }
+
+    /// Notes that the GET stream is open; `None` if one is open already.
+    pub fn open_stream(self: &Arc<Self>) -> Option<StreamGuard> {
+        let mut state = lock(&self.state);
+        if state.streams > 0 || state.ended {
+            return None;
+        }
+        state.streams += 1;
+        Some(StreamGuard(Arc::clone(self)))
+    }
+
+    fn end(&self) {
+        let flights = {
+            let mut state = lock(&self.state);
+            state.ended = true;
+            std::mem::take(&mut state.flights)
+        };
+        for cancel in flights.values().flatten() {
+            cancel.cancel();
+        }
+        self.outlet.close();
+    }
+
+    fn is_idle(&self, now: Instant) -> bool {
+        let state = lock(&self.state);
+        let busy = state.streams > 0 || !state.flights.is_empty();
+        !busy && now.duration_since(state.last_used) >= IDLE
+    }
+}
+
+/// A request of a session that is in flight.
+#[derive(Debug)]
+pub struct Flight {
+    session: Arc<Session>,
+    id: RequestId,
+    cancel: Arc<Cancel>,
+}
+
+impl Drop for Flight {
+    fn drop(&mut self) {
+        let mut state = lock(&self.session.state);
+        if let Some(cancels) = state.flights.get_mut(&self.id) {
+            cancels.retain(|known| !Arc::ptr_eq(known, &self.cancel));
+            if cancels.is_empty() {
+                state.flights.remove(&self.id);
+            }
+        }
+        state.last_used = Instant::now();
+    }
+}
+
+/// The GET stream of a session while it is open.
+#[derive(Debug)]
+pub struct StreamGuard(Arc<Session>);
+
+impl StreamGuard {
+    /// The session.
+    pub fn session(&self) -> &Session {
+        &self.0
+    }
+}
+
+impl Drop for StreamGuard {
+    fn drop(&mut self) {
+        let mut state = lock(&self.0.state);
+        state.streams = 0;
+        state.last_used = Instant::now();
+    }
+}
+
+/// All sessions.
+#[derive(Debug)]
+pub struct Sessions {
+    table: Mutex<HashMap<String, Arc<Session>>>,
+    most: usize,
+    random: Arc<Random>,
+    scope: Arc<Scope>,
+}
+
+impl Sessions {
+    /// No sessions yet, and at most `most` of them. Exchanges without a client end in `scope`.
+    pub fn new(most: usize, random: Arc<Random>, scope: Arc<Scope>) -> Self {
+        Self { table: Mutex::default(), most, random, scope }
+    }
+
+    /// Opens a session; `None` when there are too many.
+    pub fn open(&self, endpoint: Endpoint, revision: Revision, hub: &Hub) -> Option<Arc<Session>> {
+        let session = Arc::new(Session::new(self.random.hex128(), endpoint, revision));
+        let mut table = lock(&self.table);
+        if table.len() >= self.most {
+            return None;
+        }
+        table.insert(session.id.clone(), Arc::clone(&session));
+        drop(table);
+        hub.add(&session.outlet);
+        Some(session)
+    }
+
+    /// The session with this id, if it belongs to this endpoint.
+    pub fn find(&self, id: &str, endpoint: Endpoint) -> Option<Arc<Session>> {
+        let session = lock(&self.table).get(id).cloned();
+        let session = session.filter(|session| session.endpoint == endpoint)?;
+        session.touch();
+        Some(session)
+    }
+
+    /// Ends a session.
+    pub fn close(&self, session: &Session, hub: &Hub, world: &World) {
+        lock(&self.table).remove(&session.id);
+        session.end();
+        hub.remove(world, &session.outlet);
+    }
+
+    /// Ends the sessions that nobody has used for [`IDLE`].
+    pub fn sweep(&self, now: Instant, hub: &Hub, world: &World) {
+        let idle: Vec<_> = lock(&self.table).values().filter(|s| s.is_idle(now)).cloned().collect();
+        for session in idle {
+            self.close(&session, hub, world);
+        }
+    }
+
+    /// Goes on with an exchange whose client has disconnected. Its answer reaches nobody, but the
+    /// upstream finishes what it has begun.
+    pub fn adopt(&self, mut exchange: Exchange, flight: Option<Flight>) {
+        self.scope.spawn("exchange without client", async move {
+            while let Step::Notification(_) = exchange.next().await {}
+            drop(flight);
+        });
+    }
+}
