@@ -5,10 +5,10 @@ use std::process::ExitCode;
 use onemcp::sys::keeper;
 
 fn main() -> ExitCode {
-    let mut args = std::env::args_os().skip(1);
+    let mut args = std::env::args_os().skip(1).peekable();
     // Before anything else: no log, no runtime, no argument parsing.
-    if args.next().is_some_and(|first| first == keeper::ARGUMENT) {
+    if args.next_if(|first| first == keeper::ARGUMENT).is_some() {
         return keeper::run(args);
     }
-    ExitCode::SUCCESS
+    onemcp::cli::run(args)
 }

@@ -1,1 +1,235 @@
-//! Puts the rows together: starts upstreams, publishes worlds, opens listeners.
+//! Puts the rows together: starts upstreams, publishes worlds, serves listeners.
+
+pub mod builtin;
+
+use crate::config::{Config, Entry};
+use crate::downstream::http::guard::Guard;
+use crate::downstream::{Front, Sessions, session};
+use crate::mcp::ListKind;
+use crate::net::listen::{ListenLimits, Listener};
+use crate::relay::{Endpoint, Hub, Relay, World};
+use crate::sys::random::Random;
+use crate::sys::spawn::Spawner;
+use crate::task::Scope;
+use crate::upstream::supervisor::{Supervisor, Tools};
+use crate::upstream::{Announcement, State, Upstream};
+use crate::wire::json;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use tokio::sync::{mpsc, watch};
+
+/// Most announcements of upstreams that wait to be published.
+pub const MAX_ANNOUNCEMENTS: usize = 1024;
+
+/// How long everything may take to end.
+pub const STOP: Duration = Duration::from_secs(10);
+
+/// What a gateway is made of.
+pub struct Parts {
+    /// The configuration.
+    pub config: Config,
+    /// What children may inherit.
+    pub environment: BTreeMap<String, String>,
+    /// Where clients connect.
+    pub listeners: Vec<Listener>,
+    /// Starts child processes.
+    pub spawner: Spawner,
+    /// Session ids and jitter.
+    pub random: Arc<Random>,
+}
+
+/// A gateway that runs until it is stopped.
+pub struct Gateway {
+    scope: Scope,
+    worlds: watch::Receiver<Arc<World>>,
+}
+
+impl Gateway {
+    /// Starts everything. Listening does not wait for upstreams.
+    pub fn start(parts: Parts) -> Self {
+        let scope = Scope::root("gateway");
+        let Parts { config, environment, listeners, spawner, random } = parts;
+        let config = Arc::new(config);
+        let (announce, announcements) = mpsc::channel(MAX_ANNOUNCEMENTS);
+        let made: Vec<_> = config
+            .entries
+            .iter()
+            .enumerate()
+            .map(|(at, entry)| Upstream::new(at, Arc::new(entry.clone())))
+            .collect();
+        let (upstreams, commands): (Vec<_>, Vec<_>) = made.into_iter().unzip();
+        let first = Arc::new(World::new(Arc::clone(&config), upstreams.clone()));
+        let (published, worlds) = watch::channel(first);
+        let hub = Arc::new(Hub::default());
+        let tools = Tools {
+            spawner,
+            limits: config.gateway.limits.peer(),
+            announce,
+            random: Arc::clone(&random),
+            environment: Arc::new(environment),
+            builtin: builtin::connector(worlds.clone()),
+        };
+        let publisher = Publisher { published, announcements, hub: Arc::clone(&hub) };
+        scope.spawn("publisher", publisher.run());
+        for (upstream, commands) in upstreams.into_iter().zip(commands) {
+            start_upstream(&scope, upstream, commands, tools.clone());
+        }
+        let relay = Relay::new(worlds.clone(), hub);
+        serve(&scope, &config, relay, random, listeners);
+        Self { scope, worlds }
+    }
+
+    /// The present state of everything.
+    pub fn world(&self) -> Arc<World> {
+        Arc::clone(&self.worlds.borrow())
+    }
+
+    /// Stops everything; returns the names of tasks that did not end in time.
+    pub async fn stop(self) -> Vec<String> {
+        self.scope.shutdown(STOP).await
+    }
+}
+
+fn start_upstream(
+    scope: &Scope,
+    upstream: Arc<Upstream>,
+    commands: mpsc::Receiver<crate::upstream::supervisor::Command>,
+    tools: Tools,
+) {
+    let Entry { key, enabled, .. } = &*upstream.entry;
+    if !enabled {
+        log::info!("{key}: disabled by its entry");
+        upstream.set_state(State::Disabled("by its entry".into()));
+        return;
+    }
+    let own = Arc::new(scope.child(format!("upstream {}", upstream.slug())));
+    let supervisor = Supervisor::new(upstream, commands, tools, Arc::clone(&own));
+    scope.spawn("supervisor", supervisor.run());
+}
+
+fn serve(
+    scope: &Scope,
+    config: &Config,
+    relay: Relay,
+    random: Arc<Random>,
+    listeners: Vec<Listener>,
+) {
+    let settings = &config.gateway;
+    let adopted = Arc::new(scope.child("exchanges"));
+    let front = Arc::new(Front {
+        relay,
+        sessions: Sessions::new(settings.limits.sessions, random, Arc::clone(&adopted)),
+        guard: Guard::new(settings.allowed_hosts.clone(), settings.allowed_origins.clone()),
+        limits: settings.limits.peer(),
+        scope: adopted,
+    });
+    scope.spawn("session sweeper", sweep(Arc::clone(&front)));
+    let connections = Arc::new(scope.child("connections"));
+    for listener in listeners {
+        let limits = ListenLimits {
+            max_connections: settings.limits.connections,
+            max_header_bytes: settings.limits.header_bytes,
+            ..ListenLimits::default()
+        };
+        let stop = scope.token();
+        let (front, connections) = (Arc::clone(&front), Arc::clone(&connections));
+        scope.spawn("listener", async move {
+            let stopped = async move { stop.cancelled().await };
+            let spawn = move |name, work| {
+                connections.spawn(name, work);
+            };
+            let service = move |_| {
+                let front = Arc::clone(&front);
+                hyper::service::service_fn(move |request| {
+                    let front = Arc::clone(&front);
+                    async move { Ok::<_, std::convert::Infallible>(front.serve(request).await) }
+                })
+            };
+            listener.serve(limits, stopped, spawn, service).await;
+        });
+    }
+}
+
+async fn sweep(front: Arc<Front>) {
+    loop {
+        tokio::time::sleep(session::SWEEP).await;
+        let world = front.relay.world();
+        front.sessions.sweep(Instant::now(), &front.relay.hub, &world);
+    }
+}
+
+/// Turns what upstreams announce into new worlds and notifications.
+struct Publisher {
+    published: watch::Sender<Arc<World>>,
+    announcements: mpsc::Receiver<Announcement>,
+    hub: Arc<Hub>,
+}
+
+impl Publisher {
+    async fn run(mut self) {
+        while let Some(announcement) = self.announcements.recv().await {
+            match announcement {
+                Announcement::Listed { upstream, announced } => self.listed(upstream, &announced),
+                Announcement::Updated { upstream, notification } => {
+                    let uri = notification.call.param_text("uri").map(|uri| uri.into_owned());
+                    if let Some(uri) = uri {
+                        self.updated(upstream, &uri, Some(&notification));
+                    }
+                }
+                Announcement::Resubscribed { upstream, uri } => self.updated(upstream, &uri, None),
+            }
+        }
+    }
+
+    /// What an upstream announced is passed on as it is; on the aggregate, changes are also found
+    /// by comparison, for upstreams that came, went or announce nothing.
+    fn listed(&self, upstream: usize, announced: &[ListKind]) {
+        let before = Arc::clone(&self.published.borrow());
+        let after = Arc::new(before.relisted());
+        for finding in after.catalog.findings() {
+            if !before.catalog.findings().contains(finding) {
+                log::warn!("{finding}");
+            }
+        }
+        self.published.send_replace(Arc::clone(&after));
+        for kind in ListKind::ALL {
+            let said = announced.contains(&kind);
+            if said {
+                self.hub.list_changed(Endpoint::Single(upstream), kind);
+            }
+            if said || after.catalog.differs(&before.catalog, kind) {
+                self.hub.list_changed(Endpoint::Aggregate, kind);
+            }
+        }
+    }
+
+    fn updated(
+        &self,
+        upstream: usize,
+        uri: &str,
+        notification: Option<&crate::wire::jsonrpc::Notification>,
+    ) {
+        let world = Arc::clone(&self.published.borrow());
+        if let Some(upstream) = world.upstreams.get(upstream) {
+            self.hub.updated(upstream, upstream.last_era(), uri, notification);
+        }
+    }
+}
+
+/// One upstream as the operator sees it: a raw JSON object.
+pub fn status_json(upstream: &Upstream) -> String {
+    let text = |text: &str| String::from_utf8(json::string_token(text)).unwrap_or_default();
+    let count = |kind| upstream.listing(kind).map_or(0, |listing| listing.entries.len());
+    let protocol = upstream.link().map(|link| link.peer.revision.as_str());
+    format!(
+        "{{\"name\":{},\"slug\":{},\"state\":{},\"protocolVersion\":{},\"tools\":{},\"prompts\":{},\"resources\":{}}}",
+        text(&upstream.entry.key),
+        text(upstream.slug()),
+        text(&upstream.state().to_string()),
+        protocol.map_or("null".to_owned(), text),
+        count(ListKind::Tools),
+        count(ListKind::Prompts),
+        count(ListKind::Resources),
+    )
+}

@@ -1,0 +1,36 @@
+//! `1mcp check`: every fault of the configuration file at once.
+
+use crate::cli::{Failure, load, print};
+use crate::config::Transport;
+use std::path::PathBuf;
+
+/// Reads the file and says what is wrong with it, or what it means.
+pub(crate) fn run(named: Option<PathBuf>) -> Result<u8, Failure> {
+    let loaded = load::load(named.as_deref(), None)?;
+    let lines = loaded.lines();
+    let mut out = String::new();
+    for (is_error, line) in &lines {
+        let mark = if *is_error { "error" } else { "warning" };
+        out.push_str(&format!("{mark}: {line}\n"));
+    }
+    let errors = lines.iter().filter(|(is_error, _)| *is_error).count();
+    if let Some(config) = &loaded.config {
+        for entry in &config.entries {
+            let kind = match &entry.transport {
+                Transport::Stdio(_) => "stdio",
+                Transport::Http(_) => "http",
+                Transport::Builtin => "builtin",
+            };
+            let off = if entry.enabled { "" } else { " (disabled)" };
+            let key = crate::base::text::terminal_safe(&entry.key);
+            out.push_str(&format!("server: {key} at /mcp/{} over {kind}{off}\n", entry.slug));
+        }
+    }
+    let path = loaded.path.display();
+    out.push_str(&match errors {
+        0 => format!("{path}: good, {} warnings\n", lines.len()),
+        n => format!("{path}: {n} errors, {} warnings\n", lines.len() - n),
+    });
+    print(&out)?;
+    Ok(if errors == 0 { 0 } else { 2 })
+}

@@ -1,0 +1,74 @@
+//! From a path to a configuration: reading the file and everything it refers to.
+
+use crate::cli::Failure;
+use crate::config::{self, Config, Environment, Fault, Severity};
+use crate::sys::file;
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+/// A file that was read.
+pub(crate) struct Loaded {
+    pub(crate) path: PathBuf,
+    /// `None` when a fault outside the entries makes the file unusable.
+    pub(crate) config: Option<Config>,
+    pub(crate) faults: Vec<Fault>,
+    /// The environment of this process, for children to inherit from.
+    pub(crate) environment: BTreeMap<String, String>,
+}
+
+impl Loaded {
+    /// Faults as lines, errors first.
+    pub(crate) fn lines(&self) -> Vec<(bool, String)> {
+        let name = self.path.display().to_string();
+        let mut lines: Vec<_> = self
+            .faults
+            .iter()
+            .map(|fault| (fault.severity == Severity::Error, fault.in_file(&name).to_string()))
+            .collect();
+        lines.sort_by_key(|(is_error, _)| !is_error);
+        lines
+    }
+}
+
+/// Our own environment; variables that are not UTF-8 cannot be substituted and are left out.
+fn environment() -> BTreeMap<String, String> {
+    std::env::vars_os()
+        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
+        .collect()
+}
+
+/// Finds and reads the configuration file.
+pub(crate) fn load(
+    named: Option<&Path>,
+    listen: Option<Vec<SocketAddr>>,
+) -> Result<Loaded, Failure> {
+    let variables = environment();
+    let path = find(named, &variables)?;
+    let bytes = file::read_bounded(&path, config::MAX_FILE_BYTES)
+        .map_err(|e| Failure::usage(format!("configuration: {e}")))?;
+    let parsed = config::parse(&bytes);
+    let folder = config::workspace_folder(&path).map(|folder| folder.display().to_string());
+    let mut wanted = Environment { variables, folder, listen, ..Environment::default() };
+    for name in parsed.file.files(&wanted) {
+        let text = file::read_bounded(Path::new(&name), config::MAX_REFERENCED_FILE_BYTES)
+            .map_err(|e| e.to_string())
+            .and_then(|bytes| String::from_utf8(bytes).map_err(|_| "it is not utf-8".to_owned()));
+        wanted.files.insert(name, text);
+    }
+    let resolved = config::resolve(&parsed.file, &wanted);
+    for key in parsed.file.ignored_keys() {
+        log::debug!("the key {key} is not ours and is ignored");
+    }
+    let (config, faults, environment) = (resolved.config, resolved.faults, wanted.variables);
+    Ok(Loaded { path, config, faults, environment })
+}
+
+fn find(named: Option<&Path>, variables: &BTreeMap<String, String>) -> Result<PathBuf, Failure> {
+    let candidates = config::candidates(named, variables);
+    if let Some(found) = candidates.iter().find(|candidate| candidate.path.exists()) {
+        return Ok(found.path.clone());
+    }
+    let tried: Vec<String> = candidates.iter().map(|c| c.path.display().to_string()).collect();
+    Err(Failure::usage(format!("no configuration file: looked for {}", tried.join(", "))))
+}

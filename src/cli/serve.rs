@@ -1,0 +1,121 @@
+//! `1mcp serve`: the gateway until it is told to stop.
+
+use crate::cli::Failure;
+use crate::cli::args::ServeOptions;
+use crate::cli::load::{self, Loaded};
+use crate::config::{AuthMode, Config, LogFormat, LogLevel};
+use crate::config::{is_loopback_ip, parse_listen};
+use crate::gateway::{Gateway, Parts};
+use crate::net::listen::{self, Listener};
+use crate::observe::log as observe;
+use crate::sys::random::Random;
+use crate::sys::signal::Shutdown;
+use crate::sys::spawn::{Spawner, own_program};
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+/// Runs the gateway.
+pub(crate) fn run(options: ServeOptions) -> Result<u8, Failure> {
+    let given = addresses(&options.listen)?;
+    let listen = (!given.is_empty()).then_some(given);
+    let loaded = load::load(options.config.as_deref(), listen.clone())?;
+    let Some(mut config) = loaded.config.clone() else { return Err(unusable(&loaded)) };
+    start_log(&config)?;
+    for (is_error, line) in loaded.lines() {
+        let level = if is_error { log::Level::Error } else { log::Level::Warn };
+        log::log!(level, "{line}");
+    }
+    if let Some(listen) = listen {
+        config.gateway.listen = listen;
+    }
+    refuse_open_doors(&config)?;
+    runtime()?.block_on(until_stopped(config, loaded))
+}
+
+fn addresses(texts: &[String]) -> Result<Vec<SocketAddr>, Failure> {
+    let read = |text: &String| {
+        let expected = || Failure::usage(format!("--listen {text:?}: expected ADDRESS:PORT"));
+        parse_listen(text).ok_or_else(expected)
+    };
+    texts.iter().map(read).collect()
+}
+
+fn unusable(loaded: &Loaded) -> Failure {
+    let lines: Vec<String> = loaded.lines().into_iter().map(|(_, line)| line).collect();
+    Failure::usage(format!("the configuration cannot be used\n{}", lines.join("\n")))
+}
+
+/// Until authentication exists, only this machine may connect.
+fn refuse_open_doors(config: &Config) -> Result<(), Failure> {
+    let open = config.gateway.listen.iter().find(|address| !is_loopback_ip(address.ip()));
+    match open {
+        Some(address) => Err(Failure::usage(format!(
+            "will not listen on {address}: clients are not authenticated yet, so only loopback \
+             addresses (127.0.0.1, ::1) are served"
+        ))),
+        None => Ok(()),
+    }
+}
+
+fn start_log(config: &Config) -> Result<(), Failure> {
+    let level = match config.gateway.log.level {
+        LogLevel::Error => log::LevelFilter::Error,
+        LogLevel::Warn => log::LevelFilter::Warn,
+        LogLevel::Info => log::LevelFilter::Info,
+        LogLevel::Debug => log::LevelFilter::Debug,
+        LogLevel::Trace => log::LevelFilter::Trace,
+    };
+    let format = match config.gateway.log.format {
+        LogFormat::Auto => observe::Format::Auto,
+        LogFormat::Text => observe::Format::Human,
+        LogFormat::Json => observe::Format::Json,
+    };
+    observe::init(level, format).map_err(|e| Failure::failed(e.to_string()))
+}
+
+/// The runtime of every command that talks to somebody.
+pub(super) fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
+    let built = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+    built.map_err(|e| Failure::failed(format!("cannot start: {e}")))
+}
+
+/// A gateway from what was loaded.
+pub(super) fn start(
+    config: Config,
+    loaded: Loaded,
+    listeners: Vec<Listener>,
+) -> Result<Gateway, Failure> {
+    let failed = |what: &str, e: std::io::Error| Failure::failed(format!("{what}: {e}"));
+    let helper = own_program().map_err(|e| failed("cannot find this program", e))?;
+    let spawner = Spawner::start(helper).map_err(|e| failed("cannot start processes", e))?;
+    let random = Random::open().map_err(|e| failed("no randomness", e))?;
+    let environment = loaded.environment;
+    let random = Arc::new(random);
+    Ok(Gateway::start(Parts { config, environment, listeners, spawner, random }))
+}
+
+async fn until_stopped(config: Config, loaded: Loaded) -> Result<u8, Failure> {
+    let mut shutdown =
+        Shutdown::listen().map_err(|e| Failure::failed(format!("cannot hear signals: {e}")))?;
+    let listeners =
+        listen::bind(&config.gateway.listen).map_err(|e| Failure::failed(e.to_string()))?;
+    if config.gateway.auth_mode == AuthMode::OAuth {
+        log::warn!("clients are not authenticated yet: every program on this machine can connect");
+    }
+    let addresses: Vec<SocketAddr> = listeners.iter().map(Listener::local_address).collect();
+    let gateway = start(config, loaded, listeners)?;
+    for address in addresses {
+        log::info!("listening on http://{address}/mcp");
+    }
+    let signal = shutdown.recv().await;
+    log::info!("stopping ({signal}); once more to stop at once");
+    tokio::select! {
+        late = gateway.stop() => {
+            for task in late {
+                log::warn!("did not end in time: {task}");
+            }
+            Ok(0)
+        }
+        _ = shutdown.recv() => Err(Failure::failed("stopped at once")),
+    }
+}
