@@ -378,7 +378,7 @@ mod tests {
             (r#"{"jsonrpc":"2.0","id":{},"method":"m"}"#, -32600, None),
             (r#"{"jsonrpc":"2.0","id":7,"method":"m","result":{}}"#, -32600, seven.clone()),
             (r#"{"jsonrpc":"2.0","id":7,"result":{},"error":{"code":1}}"#, -32600, seven.clone()),
-            (r#"{"jsonrpc":"2.0","id":7,"result":3}"#, -32600, seven.clone()),
+            (r#"{"jsonrpc":"2.0","id":7,"result":3}"#, -32600, seven),
             (r#"{"jsonrpc":"2.0","result":{}}"#, -32600, None),
         ] {
             let (got, got_id, _) = refusal(text);
