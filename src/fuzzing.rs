@@ -134,11 +134,10 @@ fn plain_events(data: &[u8], limit: usize) -> Vec<Result<Event, SseError>> {
     let (mut out, mut block, mut size, mut lost) = (vec![], vec![], 0, false);
     for (at, &line) in lines.iter().enumerate() {
         let told = !lost && line.len() > limit - size;
-        if told {
-            out.push(Err(SseError::TooLong { limit }));
-            lost = true;
-        }
-        let line = if at == 0 { line.strip_prefix(b"\xef\xbb\xbf").unwrap_or(line) } else { line };
+        out.extend(told.then_some(Err(SseError::TooLong { limit })));
+        lost |= told;
+        let mark: &[u8] = if at == 0 { b"\xef\xbb\xbf" } else { b"" };
+        let line = line.strip_prefix(mark).unwrap_or(line);
         if line.is_empty() && !told {
             out.extend((!lost).then(|| plain_event(&block)).flatten().map(Ok));
             (block, size, lost) = (vec![], 0, false);
@@ -147,12 +146,19 @@ fn plain_events(data: &[u8], limit: usize) -> Vec<Result<Event, SseError>> {
             block.push(line);
         }
     }
-    if !lost && half.len() > limit - size {
-        out.push(Err(SseError::TooLong { limit }));
-    } else if !lost && (size > 0 || !(half.is_empty() || half.starts_with(b":"))) {
-        out.push(Err(SseError::Unfinished));
+    if !lost {
+        out.extend(plain_end(half, size, limit).map(Err));
     }
     out
+}
+
+/// What is wrong with the end of a stream: an event that is too long, or not finished.
+fn plain_end(half: &[u8], size: usize, limit: usize) -> Option<SseError> {
+    let begun = size > 0 || !(half.is_empty() || half.starts_with(b":"));
+    match half.len() > limit - size {
+        true => Some(SseError::TooLong { limit }),
+        false => begun.then_some(SseError::Unfinished),
+    }
 }
 
 /// Lines ended by CRLF, LF or CR, and what stands after the last end.

@@ -43,7 +43,22 @@ struct Allowance {
     because: &'static str,
 }
 
-const ALLOWANCES: &[Allowance] = &[];
+const ALLOWANCES: &[Allowance] = &[
+    Allowance {
+        law: "only task spawns",
+        file: "src/observe/log.rs",
+        part: "thread",
+        because: "the log is written by a thread of its own, so that a full pipe on standard error \
+                  never blocks a task; it exists before any runtime",
+    },
+    Allowance {
+        law: "no globals",
+        file: "src/catalog/merge.rs",
+        part: "OnceLock",
+        because: "a field of an immutable snapshot, not a global: a list is rendered by whoever \
+                  asks for it first",
+    },
+];
 
 fn all_laws() -> impl Iterator<Item = &'static Law> {
     laws::LAWS.iter().chain(repository::LAWS)

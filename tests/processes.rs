@@ -377,6 +377,7 @@ fn the_server_is_out_of_reach_of_the_terminal() {
 }
 
 #[test]
+#[allow(clippy::disallowed_methods, reason = "a test's reader needs no owner")]
 fn a_flood_on_stderr_holds_up_nothing_if_drained() {
     run(async {
         let story = Story::new("flood");

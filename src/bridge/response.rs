@@ -213,10 +213,10 @@ impl Spaced<'_> {
         if let Some(flat) = meta.value(self.bytes, "ui/resourceUri") {
             self.wrap(flat);
         }
-        if let Some(ui) = meta.value(self.bytes, "ui").and_then(|v| read(self.bytes, v)) {
-            if let Some(uri) = ui.value(self.bytes, "resourceUri") {
-                self.wrap(uri);
-            }
+        if let Some(ui) = meta.value(self.bytes, "ui").and_then(|v| read(self.bytes, v))
+            && let Some(uri) = ui.value(self.bytes, "resourceUri")
+        {
+            self.wrap(uri);
         }
     }
 }
@@ -239,15 +239,15 @@ fn bridge_error(edit: &ResponseEdit<'_>, error: &Object, code: i64, mut splice: 
         }
         (_, _, code) => code,
     };
-    if mapped != code {
-        if let Some(value) = error.value(bytes, "code") {
-            splice.replace(value.span, mapped.to_string().as_bytes());
-        }
+    if mapped != code
+        && let Some(value) = error.value(bytes, "code")
+    {
+        splice.replace(value.span, mapped.to_string().as_bytes());
     }
-    if let (Some(slug), -32602 | -32002, Some((span, uri))) = (edit.space, code, uri) {
-        if let Some(wrapped) = uri::wrap(slug, &uri) {
-            splice.replace(span, &json::string_token(&wrapped));
-        }
+    if let (Some(slug), -32602 | -32002, Some((span, uri))) = (edit.space, code, uri)
+        && let Some(wrapped) = uri::wrap(slug, &uri)
+    {
+        splice.replace(span, &json::string_token(&wrapped));
     }
     Bridged::Edited { splice, code: Some(mapped) }
 }

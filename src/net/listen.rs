@@ -342,6 +342,7 @@ async fn linger(mut stream: TcpStream) {
 
 #[cfg(test)]
 #[allow(clippy::panic, reason = "a handler that panics is one of the cases")]
+#[allow(clippy::disallowed_methods, reason = "peers of a test need no owner and no bounds")]
 mod tests {
     use hyper::body::Body as _;
     use hyper::service::service_fn;

@@ -116,7 +116,7 @@ impl log::Log for Log {
                 return;
             }
             job = back;
-            std::thread::sleep(Duration::from_millis(1));
+            std::thread::park_timeout(Duration::from_millis(1));
         }
         let _ = done.recv_timeout(end.saturating_duration_since(Instant::now()));
     }

@@ -11,7 +11,7 @@ use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::mpsc::{Receiver, Sender, TryRecvError, channel};
+use std::sync::mpsc::{Receiver, SyncSender, TryRecvError, sync_channel};
 use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, poll};
@@ -22,6 +22,9 @@ use super::keeper;
 use super::spawn::{ChildSpec, Exit, Phase, SpawnError};
 
 /// How long a write to a keeper may take. A keeper always reads; one that does not is broken.
+/// Most requests that wait for the thread; whoever sends one more waits with them.
+const MAX_REQUESTS: usize = 4096;
+
 const WRITE_LIMIT: Duration = Duration::from_secs(2);
 
 /// The wanted size of a server's standard output pipe, in bytes.
@@ -38,7 +41,7 @@ pub(super) struct Link {
 
 struct Shared {
     // Unbounded, because each sender waits for its answer or sends one of a few orders.
-    requests: Sender<Request>,
+    requests: SyncSender<Request>,
     wake: UnixStream,
     next: AtomicU64,
 }
@@ -99,7 +102,7 @@ pub(super) fn start(helper: PathBuf) -> io::Result<Link> {
     let (wake, woken) = UnixStream::pair()?;
     wake.set_nonblocking(true)?;
     woken.set_nonblocking(true)?;
-    let (sender, requests) = channel();
+    let (sender, requests) = sync_channel(MAX_REQUESTS);
     let reaper = Reaper { helper, requests, wake: woken, kept: Vec::new() };
     std::thread::Builder::new().name("spawner".to_owned()).spawn(move || reaper.run())?;
     Ok(Link { shared: Arc::new(Shared { requests: sender, wake, next: AtomicU64::new(0) }) })
@@ -171,7 +174,7 @@ impl Reaper {
         }
         if poll(&mut fds, None).is_err() {
             // Interrupted, or for a moment out of memory: look again, but do not spin.
-            std::thread::sleep(Duration::from_millis(1));
+            std::thread::park_timeout(Duration::from_millis(1));
             return;
         }
         let ready: Vec<bool> = fds.iter().map(|fd| !fd.revents().is_empty()).collect();

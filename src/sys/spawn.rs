@@ -191,18 +191,23 @@ impl ChildSpec {
         if let Some(n) = self.args.iter().position(|arg| nul(arg)) {
             return fault(format!("argument {} has a NUL byte", n + 1));
         }
-        for (name, value) in &self.env {
-            if name.is_empty() || nul(name) || name.as_bytes().contains(&b'=') {
-                return fault(format!("an environment variable cannot be named {name:?}"));
-            }
-            if nul(value) {
-                return fault(format!(
-                    "the environment variable {} has a NUL byte",
-                    name.display()
-                ));
-            }
-        }
+        self.check_environment()?;
         if self.size() > MAX_SPEC { Err(SpawnError::TooLarge) } else { Ok(()) }
+    }
+
+    fn check_environment(&self) -> Result<(), SpawnError> {
+        let nul = |text: &OsStr| text.as_bytes().contains(&0);
+        for (name, value) in &self.env {
+            let fault = if name.is_empty() || nul(name) || name.as_bytes().contains(&b'=') {
+                format!("an environment variable cannot be named {name:?}")
+            } else if nul(value) {
+                format!("the environment variable {} has a NUL byte", name.display())
+            } else {
+                continue;
+            };
+            return Err(SpawnError::Malformed(fault));
+        }
+        Ok(())
     }
 
     fn size(&self) -> usize {

@@ -109,6 +109,7 @@ impl Scope {
             return Task { abort: None };
         };
         let key = place.key;
+        #[allow(clippy::disallowed_methods)] // this is the one place that the ban sends others to
         let abort = tokio::spawn(contain(place, name, work)).abort_handle();
         // Not under the lock while spawning: a runtime that shuts down drops the task inside
         // `tokio::spawn`, and the drop takes the lock.

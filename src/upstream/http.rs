@@ -21,7 +21,7 @@ use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 const SESSION: HeaderName = HeaderName::from_static("mcp-session-id");
@@ -47,7 +47,7 @@ pub struct HttpLink {
     client: Client,
     target: Uri,
     configured: HeaderMap,
-    negotiated: RwLock<Negotiated>,
+    negotiated: Mutex<Negotiated>,
     next_id: AtomicU64,
     limits: Limits,
     scope: Arc<Scope>,
@@ -77,24 +77,28 @@ impl HttpLink {
         scope: Arc<Scope>,
         label: String,
     ) -> Arc<Self> {
-        let (negotiated, next_id) = (RwLock::default(), AtomicU64::new(1));
+        let (negotiated, next_id) = (Mutex::default(), AtomicU64::new(1));
         Arc::new(Self { client, target, configured, negotiated, next_id, limits, scope, label })
     }
 
     /// From now on requests carry this version, and in the modern era the mirrored headers.
     pub fn negotiate(&self, era: Era, version: &'static str) {
-        let mut negotiated = self.negotiated.write().unwrap_or_else(PoisonError::into_inner);
+        let mut negotiated = self.lock();
         negotiated.era = Some(era);
         negotiated.version = Some(HeaderValue::from_static(version));
     }
 
     /// Forgets era, version and session, before a new handshake.
     pub fn forget(&self) {
-        *self.negotiated.write().unwrap_or_else(PoisonError::into_inner) = Negotiated::default();
+        *self.lock() = Negotiated::default();
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Negotiated> {
+        self.negotiated.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn negotiated(&self) -> Negotiated {
-        self.negotiated.read().unwrap_or_else(PoisonError::into_inner).clone()
+        self.lock().clone()
     }
 
     /// Takes an id for a request.
@@ -194,8 +198,7 @@ impl HttpLink {
 
     fn keep_session(&self, headers: &HeaderMap) {
         if let Some(session) = headers.get(&SESSION) {
-            let mut negotiated = self.negotiated.write().unwrap_or_else(PoisonError::into_inner);
-            negotiated.session = Some(session.clone());
+            self.lock().session = Some(session.clone());
         }
     }
 
@@ -267,7 +270,7 @@ impl EventStream {
     /// The next message; `None` at the end of the stream. Cancel safe.
     pub async fn next(&mut self) -> Result<Option<Message>, CallError> {
         loop {
-            while let Some(event) = self.decoder.next() {
+            for event in self.decoder.by_ref() {
                 let event = event.map_err(|e| CallError::BadAnswer(e.to_string()))?;
                 self.retry = event.retry.map(Duration::from_millis).or(self.retry);
                 if let Some(id) = event.id {
@@ -294,7 +297,7 @@ enum Stage {
     Reserved,
     Sending(Sending),
     Json(StatusCode, Pin<Box<dyn Future<Output = Result<Bytes, ClientError>> + Send>>),
-    Stream(EventStream),
+    Stream(Box<EventStream>),
     Ended,
 }
 
@@ -377,7 +380,7 @@ impl HttpCall {
         self.link.keep_session(&response.headers);
         let status = response.status;
         if status == StatusCode::OK && is_stream(&response.headers) {
-            return Ok(Stage::Stream(EventStream::new(response.body, &self.link.limits)));
+            return Ok(Stage::Stream(Box::new(EventStream::new(response.body, &self.link.limits))));
         }
         if has_type(&response.headers, "application/json") {
             let limit = self.link.limits.message_bytes;
@@ -417,7 +420,7 @@ impl HttpCall {
         ours || response.error_code().is_some()
     }
 
-    fn claim(&mut self, message: Message) -> Result<Option<Event>, CallError> {
+    fn claim(&self, message: Message) -> Result<Option<Event>, CallError> {
         match message {
             Message::Notification(notification) => Ok(Some(Event::Notification(notification))),
             Message::Response(response) if self.answers(&response) => {
@@ -449,7 +452,7 @@ impl HttpCall {
         tokio::time::sleep(pause.min(Duration::from_secs(30))).await;
         match self.link.stream(Some(&last_event)).await {
             Ok(Some(stream)) => {
-                self.stage = Stage::Stream(stream);
+                self.stage = Stage::Stream(Box::new(stream));
                 Ok(())
             }
             _ => Err(why),

@@ -333,7 +333,7 @@ impl Reader {
 
     /// A server may ping at any time; what else it asks for cannot be attributed to one of our
     /// callers on a shared connection, so it is declined.
-    fn request(&mut self, request: Request) {
+    fn request(&self, request: Request) {
         let answer = if request.call.method_name() == "ping" {
             crate::wire::jsonrpc::error::result_json(&request.id, b"{}")
         } else {

@@ -7,8 +7,11 @@ use bytes::Bytes;
 use http::header::{ACCEPT, ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderName, HeaderValue};
 use http::{HeaderMap, Response, StatusCode};
 
+/// The answer to a fault.
+pub type Refused = Box<Response<Outgoing>>;
+
 /// An answer, or the answer to a fault.
-pub type Answered = Result<Response<Outgoing>, Response<Outgoing>>;
+pub type Answered = Result<Response<Outgoing>, Refused>;
 
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
 const PLAIN: HeaderValue = HeaderValue::from_static("text/plain; charset=utf-8");
@@ -62,10 +65,10 @@ fn typed(status: StatusCode, kind: HeaderValue, body: Outgoing) -> Response<Outg
 }
 
 /// A line of text for people.
-pub fn text(status: StatusCode, text: &str) -> Response<Outgoing> {
+pub fn text(status: StatusCode, text: &str) -> Refused {
     let mut response = typed(status, PLAIN, Outgoing::full(format!("{text}\n")));
     response.headers_mut().insert(CACHE_CONTROL, NO_STORE);
-    response
+    Box::new(response)
 }
 
 /// A JSON-RPC answer.
@@ -93,22 +96,22 @@ pub fn accepted() -> Response<Outgoing> {
 }
 
 /// 405.
-pub fn not_allowed() -> Response<Outgoing> {
+pub fn not_allowed() -> Refused {
     let mut response = text(StatusCode::METHOD_NOT_ALLOWED, "expected POST");
     response.headers_mut().insert(ALLOW, HeaderValue::from_static("POST"));
     response
 }
 
 /// 406.
-pub fn not_acceptable() -> Response<Outgoing> {
+pub fn not_acceptable() -> Refused {
     let text = "expected accept to allow application/json or text/event-stream";
     rejected(406, &Rejected::new(Code::InvalidRequest, text))
 }
 
 /// A fault with a status of its own.
-pub fn rejected(status: u16, rejected: &Rejected) -> Response<Outgoing> {
+pub fn rejected(status: u16, rejected: &Rejected) -> Refused {
     let status = StatusCode::from_u16(status).unwrap_or(StatusCode::BAD_REQUEST);
-    json(status, vec![rejected.to_json()])
+    Box::new(json(status, vec![rejected.to_json()]))
 }
 
 /// The status of a modern error answer (MCP 2026-07-28 basic/transports/streamable-http).

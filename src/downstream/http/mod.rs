@@ -17,7 +17,7 @@ use crate::oauth::Permit;
 use crate::relay::{Endpoint, Relay};
 use crate::task::Scope;
 use crate::wire::jsonrpc::{Code, Rejected};
-use answer::Answered;
+use answer::{Answered, Refused};
 use guard::Guard;
 use http::header::CONTENT_TYPE;
 use http::{Method as Verb, Request, Response, StatusCode, request::Parts};
@@ -59,10 +59,10 @@ impl Front {
             Ok(admitted) => self.dispatch(admitted, body).await,
             Err(refused) => Err(refused),
         };
-        answered.unwrap_or_else(|refused| refused)
+        answered.unwrap_or_else(|refused| *refused)
     }
 
-    fn admit(&self, head: Parts) -> Result<Admitted, Response<Outgoing>> {
+    fn admit(&self, head: Parts) -> Result<Admitted, Refused> {
         let permit = self.guard.check(&head).map_err(|refusal| {
             log::warn!("refused: {refusal}");
             answer::text(refusal.status(), &refusal.to_string())
@@ -71,7 +71,7 @@ impl Front {
         Ok(Admitted { permit, endpoint, head })
     }
 
-    fn endpoint(&self, path: &str, query: Option<&str>) -> Result<Endpoint, Response<Outgoing>> {
+    fn endpoint(&self, path: &str, query: Option<&str>) -> Result<Endpoint, Refused> {
         let found = match path.strip_prefix("/mcp") {
             Some("" | "/") => Some(Endpoint::Aggregate),
             Some(rest) => rest.strip_prefix('/').and_then(|slug| self.relay.world().endpoint(slug)),
@@ -128,7 +128,7 @@ fn is_json(head: &Parts) -> bool {
     essence.is_some_and(|essence| essence.trim().eq_ignore_ascii_case("application/json"))
 }
 
-fn refuse_body(error: &BodyError) -> Response<Outgoing> {
+fn refuse_body(error: &BodyError) -> Refused {
     let (status, code) = match error {
         BodyError::TooLarge { .. } => (413, Code::InvalidRequest),
         BodyError::TimedOut => (408, Code::InvalidRequest),

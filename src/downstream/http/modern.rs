@@ -201,7 +201,7 @@ async fn listen(
     request: &Request,
 ) -> Result<Response<Outgoing>, Rejected> {
     if !accept.stream {
-        return Ok(answer::not_acceptable());
+        return Ok(*answer::not_acceptable());
     }
     let mut filter = listen::read_filter(&request.call)?;
     let capabilities = front.relay.describe(permit, endpoint).await.capabilities;

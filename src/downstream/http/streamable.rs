@@ -3,7 +3,7 @@
 
 use crate::bridge::initialize;
 use crate::downstream::http::Front;
-use crate::downstream::http::answer::{self, Accept, Answered, legacy_status};
+use crate::downstream::http::answer::{self, Accept, Answered, Refused, legacy_status};
 use crate::downstream::http::flow::{Flow, KEEP_ALIVE, WAITING_FRAMES};
 use crate::downstream::http::route::{VERSION, legacy_version};
 use crate::downstream::session::{Session, StreamGuard};
@@ -32,7 +32,7 @@ fn session(
     front: &Front,
     endpoint: Endpoint,
     headers: &HeaderMap,
-) -> Result<Arc<Session>, Response<Outgoing>> {
+) -> Result<Arc<Session>, Refused> {
     let Some(id) = headers.get(&SESSION) else {
         return Err(answer::rejected(400, &invalid("expected the header Mcp-Session-Id")));
     };
@@ -50,10 +50,10 @@ pub async fn post(
     accept: Accept,
     message: Message,
 ) -> Answered {
-    if let Message::Request(request) = &message {
-        if request.call.method_name() == Method::Initialize.name() {
-            return begin(front, permit, endpoint, request).await;
-        }
+    if let Message::Request(request) = &message
+        && request.call.method_name() == Method::Initialize.name()
+    {
+        return begin(front, permit, endpoint, request).await;
     }
     legacy_version(headers).map_err(|r| answer::rejected(400, &r))?;
     let session = session(front, endpoint, headers)?;

@@ -32,6 +32,7 @@ mod error;
 mod line;
 mod response;
 #[cfg(test)]
+#[allow(clippy::disallowed_methods, reason = "peers of a test need no owner and no bounds")]
 mod tests;
 
 pub use error::ClientError;
