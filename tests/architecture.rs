@@ -43,7 +43,12 @@ struct Allowance {
     because: &'static str,
 }
 
-const ALLOWANCES: &[Allowance] = &[];
+const ALLOWANCES: &[Allowance] = &[Allowance {
+    law: "no globals",
+    file: "src/catalog/merge.rs",
+    part: "`OnceLock`",
+    because: "a field of an immutable catalog: each merged list is written once, when first asked for",
+}];
 
 fn all_laws() -> impl Iterator<Item = &'static Law> {
     laws::LAWS.iter().chain(repository::LAWS)
