@@ -38,6 +38,13 @@ impl fmt::Debug for Listing {
     }
 }
 
+/// Equal when the upstream wrote the same.
+impl PartialEq for Listing {
+    fn eq(&self, other: &Self) -> bool {
+        self.kind == other.kind && self.whole == other.whole
+    }
+}
+
 impl Listing {
     /// Puts the pages of one list together. Without any page it is empty.
     pub fn from_pages(kind: ListKind, pages: Vec<Page>) -> Self {

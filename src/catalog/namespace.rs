@@ -56,11 +56,11 @@ mod tests {
 
     #[test]
     fn long_names_are_cut_alike_for_ever() {
-        // recomputed by hand; a change here renames the tools of everyone
+        // a change here renames the tools of everyone
         assert_eq!(fnv1a(b""), 0xcbf2_9ce4_8422_2325);
         assert_eq!(fnv1a(b"foobar"), 0x8594_4171_f739_67e8);
         let long = prefixed("git", "__", &"y".repeat(60));
-        assert_eq!(long, format!("git__{}_{}", "y".repeat(50), &long[56..]));
+        assert_eq!(long, format!("git__{}_232d40a9", "y".repeat(50)));
         assert_eq!(long.len(), NAME_CHARS);
         assert_eq!(prefixed("git", "__", &"世".repeat(60)).chars().count(), NAME_CHARS);
     }

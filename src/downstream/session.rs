@@ -12,6 +12,7 @@ use crate::wire::jsonrpc::RequestId;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
+use tokio::sync::watch;
 
 /// A session without requests and streams for this long has ended.
 pub const IDLE: Duration = Duration::from_secs(30 * 60);
@@ -34,6 +35,8 @@ pub struct Session {
     pub revision: Revision,
     /// What its GET stream will bring.
     pub outlet: Arc<Outlet>,
+    /// Counts the GET streams that were opened.
+    streams: watch::Sender<u64>,
     state: Mutex<State>,
 }
 
@@ -53,13 +56,13 @@ impl Session {
         let flights = HashMap::new();
         let state =
             State { level: None, flights, last_used: Instant::now(), streams: 0, ended: false };
-        Self { id, endpoint, revision, outlet, state: Mutex::new(state) }
+        let (streams, state) = (watch::Sender::new(0), Mutex::new(state));
+        Self { id, endpoint, revision, outlet, streams, state }
     }
 
-    /// The least level of log messages that the client has asked for. A server may choose while
-    /// it has not been told (2025-11-25 server/utilities/logging); we send everything it sends.
-    pub fn level(&self) -> LogLevel {
-        lock(&self.state).level.unwrap_or(LogLevel::Debug)
+    /// The least level of log messages that the client has asked for.
+    pub fn level(&self) -> Option<LogLevel> {
+        lock(&self.state).level
     }
 
     /// The client has set its level.
@@ -90,14 +93,14 @@ impl Session {
         lock(&self.state).last_used = Instant::now();
     }
 
-    /// Notes that the GET stream is open; `None` if one is open already.
-    pub fn open_stream(self: &Arc<Self>) -> Option<StreamGuard> {
-        let mut state = lock(&self.state);
-        if state.streams > 0 || state.ended {
-            return None;
-        }
-        state.streams += 1;
-        Some(StreamGuard(Arc::clone(self)))
+    /// Notes that a GET stream is open. It takes the place of an earlier one: a client whose
+    /// connection broke comes back before we notice.
+    pub fn open_stream(self: &Arc<Self>) -> StreamGuard {
+        lock(&self.state).streams += 1;
+        self.streams.send_modify(|opened| *opened += 1);
+        let mut later = self.streams.subscribe();
+        later.mark_unchanged();
+        StreamGuard { session: Arc::clone(self), later }
     }
 
     fn end(&self) {
@@ -142,19 +145,27 @@ impl Drop for Flight {
 
 /// The GET stream of a session while it is open.
 #[derive(Debug)]
-pub struct StreamGuard(Arc<Session>);
+pub struct StreamGuard {
+    session: Arc<Session>,
+    later: watch::Receiver<u64>,
+}
 
 impl StreamGuard {
     /// The session.
     pub fn session(&self) -> &Session {
-        &self.0
+        &self.session
+    }
+
+    /// Another stream of the session was opened.
+    pub async fn replaced(&mut self) {
+        let _ = self.later.changed().await; // the sender lives as long as the session
     }
 }
 
 impl Drop for StreamGuard {
     fn drop(&mut self) {
-        let mut state = lock(&self.0.state);
-        state.streams = 0;
+        let mut state = lock(&self.session.state);
+        state.streams = state.streams.saturating_sub(1);
         state.last_used = Instant::now();
     }
 }

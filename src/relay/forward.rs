@@ -17,21 +17,33 @@ use crate::wire::jsonrpc::{Code, Rejected, Request};
 use bytes::Bytes;
 use std::borrow::Cow;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 use tokio::sync::watch;
 
 /// Up to this size a request is sent in one piece; larger ones in slices, without a copy.
 const COPY_BELOW: usize = 16 << 10;
+
+/// How long a list of all upstreams waits for those whose own list is being read anew.
+const SHARED_WAIT: Duration = Duration::from_millis(500);
 
 /// What is known of the client that asks.
 #[derive(Debug, Clone)]
 pub struct Caller {
     /// The revision it speaks.
     pub revision: Revision,
-    /// It wants log messages from this level on.
+    /// It has asked for log messages from this level on.
     pub level: Option<LogLevel>,
     /// It takes notifications with its answer.
     pub streams: bool,
+}
+
+impl Caller {
+    /// From which level on it gets log messages. While a legacy client has not said, the server
+    /// chooses (2025-11-25 server/utilities/logging); a modern one gets none then.
+    fn hears(&self) -> Option<LogLevel> {
+        let unasked = (self.revision.era() == Era::Legacy).then_some(LogLevel::Debug);
+        self.level.or(unasked)
+    }
 }
 
 /// The way to the upstreams.
@@ -68,7 +80,14 @@ impl Relay {
 
     /// What an endpoint can do, and what its upstreams say of how to use them; waits for
     /// upstreams that are being started.
-    pub async fn describe(&self, _: &Permit, endpoint: Endpoint) -> Description {
+    ///
+    /// # Errors
+    /// -32603 when nothing is known of the one upstream behind the endpoint.
+    pub async fn describe(
+        &self,
+        _: &Permit,
+        endpoint: Endpoint,
+    ) -> Result<Description, Rejected> {
         self.world().settled(endpoint).await;
         let world = self.world();
         let mut description = Description::default();
@@ -76,11 +95,14 @@ impl Relay {
         let mut instructions: Vec<(String, String)> = Vec::new();
         for upstream in world.behind(endpoint) {
             starting |= matches!(upstream.state(), State::Starting);
-            let Some(link) = upstream.link() else { continue };
-            description.capabilities = description.capabilities.union(&link.peer.capabilities);
-            if let Some(text) = &link.peer.instructions {
-                instructions.push((upstream.entry.key.clone(), text.clone()));
-            }
+            let Some(peer) = upstream.peer() else {
+                match endpoint {
+                    Endpoint::Aggregate => continue,
+                    Endpoint::Single(_) => return Err(unavailable(upstream)),
+                }
+            };
+            description.capabilities = description.capabilities.union(&peer.capabilities);
+            instructions.extend(peer.instructions.map(|text| (upstream.entry.key.clone(), text)));
         }
         if endpoint == Endpoint::Aggregate {
             // lists of the aggregate can change whatever its upstreams announce
@@ -92,7 +114,7 @@ impl Relay {
         } else {
             description.instructions = instructions.pop().map(|(_, text)| text);
         }
-        description
+        Ok(description)
     }
 
     /// The result of a list request: a raw JSON object.
@@ -109,9 +131,15 @@ impl Relay {
     ) -> Result<Bytes, Rejected> {
         let world = self.world();
         world.settled(endpoint).await;
+        let bound = match endpoint {
+            Endpoint::Aggregate => SHARED_WAIT,
+            Endpoint::Single(_) => Duration::MAX,
+        };
         let now = Instant::now();
-        for upstream in world.behind(endpoint) {
-            upstream.freshen(kind, now).await;
+        let behind = world.behind(endpoint).iter();
+        let refreshing: Vec<_> = behind.filter_map(|u| u.freshen(kind, now)).collect();
+        for refreshing in refreshing {
+            refreshing.done(bound).await;
         }
         let world = self.world();
         match endpoint {
@@ -169,7 +197,7 @@ impl Relay {
             era: link.era(),
             upstream: Arc::clone(upstream),
             prefixed: endpoint == Endpoint::Aggregate,
-            level: caller.level,
+            level: caller.hears(),
             personal: permit.is_personal(),
         };
         Ok(Exchange::new(ends, call))
@@ -336,7 +364,7 @@ fn prepare(
     let mirrored = link.era() == Era::Modern;
     let name = mirrored.then(|| mirrored_name(route, method, message)).flatten();
     let params = if mirrored { param_headers(route, message) } else { Vec::new() };
-    let wants_log = caller.level.is_some() && caller.streams;
+    let wants_log = caller.hears().is_some() && caller.streams;
     Outbound { body, method: method.name(), name, params, wants_log }
 }
 
@@ -378,7 +406,7 @@ impl Relay {
         endpoint: Endpoint,
         level: LogLevel,
     ) -> Result<(), Rejected> {
-        let description = self.describe(permit, endpoint).await;
+        let description = self.describe(permit, endpoint).await?;
         if !description.capabilities.logging {
             return Err(no_method(Method::SetLevel));
         }

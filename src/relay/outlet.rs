@@ -36,6 +36,12 @@ struct Waiting {
     closed: bool,
 }
 
+/// Whether a subscription to `wanted` covers `uri`: the resource itself, or one below it.
+fn covers(wanted: &str, uri: &str) -> bool {
+    let Some(rest) = uri.strip_prefix(wanted) else { return false };
+    rest.is_empty() || wanted.ends_with('/') || rest.starts_with(['/', '?', '#'])
+}
+
 impl Outlet {
     /// An outlet that lets through what `filter` says.
     pub fn new(endpoint: Endpoint, subscription: Option<RequestId>, filter: Filter) -> Self {
@@ -82,7 +88,7 @@ impl Outlet {
     /// An update of `uri` (as the client names it); a subscription covers what lies below it.
     pub(super) fn updated(&self, uri: &str, message: impl FnOnce() -> Bytes) {
         let mut waiting = self.lock();
-        if !waiting.filter.uris.iter().any(|wanted| uri.starts_with(wanted.as_str())) {
+        if !waiting.filter.uris.iter().any(|wanted| covers(wanted, uri)) {
             return;
         }
         waiting.updates.retain(|(known, _)| known != uri);

@@ -1,5 +1,6 @@
 //! One configured upstream: its state, what it offers, and how fresh that is.
 
+use crate::bridge::initialize::Peer;
 use crate::catalog::listing::{Listing, Offer};
 use crate::config::Entry;
 use crate::mcp::{Era, ListKind};
@@ -69,7 +70,10 @@ pub enum Announcement {
 
 #[derive(Debug, Default, Clone, Copy)]
 struct Freshness {
+    /// The upstream said that it has changed.
     stale: bool,
+    /// The last read has failed.
+    failed: bool,
     fetched: Option<Instant>,
     reading: bool,
     again: bool,
@@ -78,7 +82,7 @@ struct Freshness {
 #[derive(Debug, Default)]
 struct Shelf {
     offer: Offer,
-    era: Option<Era>,
+    peer: Option<Peer>,
     freshness: [Freshness; 4],
 }
 
@@ -132,13 +136,18 @@ impl Upstream {
         }
     }
 
-    /// The era its lists were read in: that of the last connection.
-    pub fn last_era(&self) -> Era {
-        self.shelf().era.unwrap_or(Era::Legacy)
+    /// What it said of itself when it was last connected.
+    pub fn peer(&self) -> Option<Peer> {
+        self.shelf().peer.clone()
     }
 
-    pub(crate) fn connected(&self, era: Era) {
-        self.shelf().era = Some(era);
+    /// The era its lists were read in: that of the last connection.
+    pub fn last_era(&self) -> Era {
+        self.shelf().peer.as_ref().map_or(Era::Legacy, |peer| peer.revision.era())
+    }
+
+    pub(crate) fn connected(&self, peer: &Peer) {
+        self.shelf().peer = Some(peer.clone());
     }
 
     pub(crate) fn set_state(&self, state: State) {
@@ -166,19 +175,28 @@ impl Upstream {
         self.shelf().offer.get(kind).cloned()
     }
 
-    pub(crate) fn store(&self, kind: ListKind, listing: Option<Listing>) {
+    /// Keeps a list that was read; whether it differs from what was known.
+    pub(crate) fn store(&self, kind: ListKind, listing: Option<Listing>) -> bool {
         let mut shelf = self.shelf();
-        shelf.offer.set(kind, listing.map(Arc::new));
+        let known = shelf.offer.get(kind);
+        let differs = known.map(|known| &**known) != listing.as_ref();
+        if differs {
+            shelf.offer.set(kind, listing.map(Arc::new));
+        }
         let freshness = &mut shelf.freshness[index(kind)];
-        freshness.stale = freshness.again;
+        (freshness.stale, freshness.failed) = (freshness.again, false);
         freshness.fetched = Some(Instant::now());
         drop(shelf);
         self.reads.send_modify(|reads| *reads += 1);
+        differs
     }
 
     /// A read of a list failed: what was known stays, and the next request tries again later.
     pub(crate) fn keep(&self, kind: ListKind) {
-        self.shelf().freshness[index(kind)].fetched = Some(Instant::now());
+        let mut shelf = self.shelf();
+        let freshness = &mut shelf.freshness[index(kind)];
+        (freshness.fetched, freshness.failed) = (Some(Instant::now()), true);
+        drop(shelf);
         self.reads.send_modify(|reads| *reads += 1);
     }
 
@@ -209,32 +227,23 @@ impl Upstream {
         }
     }
 
-    /// Makes one list current before it is served: waits for a list that the upstream said has
-    /// changed, and a moment for one whose upstream never says so.
-    pub async fn freshen(&self, kind: ListKind, now: Instant) {
-        let Some(link) = self.link() else { return };
+    /// Asks for one list to be made current before it is served, if it is not: the caller is to
+    /// wait for what comes back. One that the upstream said has changed is worth a long wait, one
+    /// whose upstream never says so a short one.
+    pub fn freshen(&self, kind: ListKind, now: Instant) -> Option<Refreshing<'_>> {
+        let link = self.link()?;
         let freshness = self.shelf().freshness[index(kind)];
         let announces = link.peer.capabilities.announces(kind);
         let old = freshness.fetched.is_none_or(|at| now.duration_since(at) >= self.fresh_for(kind));
-        let bound = match (freshness.stale, announces) {
-            (true, _) => self.entry.timeouts.list,
-            (false, false) if old => LAZY_WAIT,
-            _ => return,
+        let bound = match (freshness.stale, freshness.failed) {
+            (true, false) => self.entry.timeouts.list,
+            (true, true) => LAZY_WAIT,
+            _ if old && !announces => LAZY_WAIT,
+            _ => return None,
         };
-        let mut reads = self.reads.subscribe();
-        reads.mark_unchanged();
-        if self.commands.try_send(Command::Refresh(kind)).is_err() {
-            return;
-        }
-        let current = async {
-            while reads.changed().await.is_ok() {
-                let freshness = self.shelf().freshness[index(kind)];
-                if !freshness.again && freshness.fetched.is_some_and(|at| at >= now) {
-                    return;
-                }
-            }
-        };
-        let _ = tokio::time::timeout(bound, current).await; // then what is known is served
+        let reads = self.reads.subscribe();
+        self.commands.try_send(Command::Refresh(kind)).ok()?;
+        Some(Refreshing { upstream: self, kind, since: now, bound, reads })
     }
 
     fn fresh_for(&self, kind: ListKind) -> Duration {
@@ -265,6 +274,33 @@ impl Upstream {
         if matches!(error, CallError::SessionLost | CallError::NotConnected(_)) {
             let _ = self.commands.try_send(Command::Lost(error.clone())); // it is busy with others
         }
+    }
+}
+
+/// A list that is being read anew.
+#[derive(Debug)]
+pub struct Refreshing<'a> {
+    upstream: &'a Upstream,
+    kind: ListKind,
+    since: Instant,
+    bound: Duration,
+    reads: watch::Receiver<u64>,
+}
+
+impl Refreshing<'_> {
+    /// Waits until the list is current, at most as long as it is worth, and at most `bound`,
+    /// both counted from the request for it.
+    pub async fn done(mut self, bound: Duration) {
+        let end = tokio::time::Instant::from_std(self.since + self.bound.min(bound));
+        let current = async {
+            while self.reads.changed().await.is_ok() {
+                let freshness = self.upstream.shelf().freshness[index(self.kind)];
+                if !freshness.again && freshness.fetched.is_some_and(|at| at >= self.since) {
+                    return;
+                }
+            }
+        };
+        let _ = tokio::time::timeout_at(end, current).await; // then what is known is served
     }
 }
 

@@ -269,7 +269,7 @@ impl Supervisor {
     /// Serves until the connection ends, and says why it did.
     async fn serve(&mut self, mut connection: Connection) -> String {
         let token = self.scope.token();
-        self.upstream.connected(connection.link.era());
+        self.upstream.connected(&connection.link.peer);
         self.read_lists(&connection).await;
         let key = &self.upstream.entry.key;
         let peer = &connection.link.peer;
@@ -376,17 +376,20 @@ impl Supervisor {
             let position = upstream.position;
             loop {
                 let reading = async {
+                    let mut differs = false;
                     for kind in related {
-                        read_list(&upstream, &link, *kind, bound).await;
+                        differs |= read_list(&upstream, &link, *kind, bound).await;
                     }
+                    differs
                 };
                 tokio::pin!(reading);
                 let told = |announced| Announcement::Listed { upstream: position, announced };
-                let in_time = tokio::time::timeout(TELL_AFTER, &mut reading).await.is_ok();
-                let _ = announce.send(told(announced.clone())).await; // nobody listens at the end
-                if !in_time {
-                    reading.await;
-                    let _ = announce.send(told(vec![])).await;
+                let early = tokio::time::timeout(TELL_AFTER, &mut reading).await.ok();
+                if early == Some(true) || !announced.is_empty() {
+                    let _ = announce.send(told(announced.clone())).await; // nobody hears it at the end
+                }
+                if early.is_none() && reading.await {
+                    let _ = announce.send(told(vec![])).await; // likewise
                 }
                 if !upstream.end_reading(kind) {
                     return;
@@ -412,26 +415,31 @@ impl Supervisor {
 /// How long clients wait to be told of a change while the list is being read.
 const TELL_AFTER: Duration = Duration::from_millis(500);
 
-/// Reads one list and stores it; when that fails, what was known before stays.
-async fn read_list(upstream: &Upstream, link: &Link, kind: ListKind, bound: Duration) {
+/// Reads one list and stores it; whether it differs from what was known. When reading fails, what
+/// was known before stays.
+async fn read_list(upstream: &Upstream, link: &Link, kind: ListKind, bound: Duration) -> bool {
     if !link.peer.capabilities.has(kind) {
-        upstream.store(kind, None);
-        return;
+        return upstream.store(kind, None);
     }
-    let key = &upstream.entry.key;
+    let (key, name) = (&upstream.entry.key, kind.method().name());
     let mut remarks = Vec::new();
-    match listing::fetch(link, kind, bound, &mut remarks).await {
+    let differs = match listing::fetch(link, kind, bound, &mut remarks).await {
         Ok(listing) => upstream.store(kind, Some(listing)),
         Err(listing::ListError::Refused(-32601, _)) => upstream.store(kind, None),
         Err(e) => {
             upstream.keep(kind);
-            log::warn!("{key}: {} failed: {e}", kind.method().name());
+            log::warn!("{key}: {name} failed: {e}");
+            false
         }
+    };
+    match (differs, remarks.as_slice()) {
+        (true, [only]) => log::warn!("{key}: {name}: {only}"),
+        (true, [first, more @ ..]) => {
+            log::warn!("{key}: {name}: {first} (and {} more)", more.len());
+        }
+        _ => {}
     }
-    if let Some(first) = remarks.first() {
-        let more = remarks.len() - 1;
-        log::warn!("{key}: {}: {first} (and {more} more)", kind.method().name());
-    }
+    differs
 }
 
 /// Ends a connection in order: its input, then the child, then what waits on it.

@@ -48,7 +48,7 @@ pub async fn serve(
     let method = check(headers, &request).map_err(|(status, r)| refuse(status, r))?;
     let caller = caller(&request, accept).map_err(|r| refuse(200, r))?;
     let answered = match method.route() {
-        Routing::Discover => Ok(discover(front, permit, endpoint, &request).await),
+        Routing::Discover => discover(front, permit, endpoint, &request).await,
         Routing::List(kind) => front
             .relay
             .list(permit, endpoint, kind, &caller)
@@ -186,11 +186,11 @@ async fn discover(
     permit: &Permit,
     endpoint: Endpoint,
     request: &Request,
-) -> Response<Outgoing> {
-    let description = front.relay.describe(permit, endpoint).await;
+) -> Result<Response<Outgoing>, Rejected> {
+    let description = front.relay.describe(permit, endpoint).await?;
     let result =
         initialize::discover_result(&description.capabilities, description.instructions.as_deref());
-    answer::complete(Answer::result(&request.id, &result), modern_status)
+    Ok(answer::complete(Answer::result(&request.id, &result), modern_status))
 }
 
 async fn listen(
@@ -204,7 +204,7 @@ async fn listen(
         return Ok(*answer::not_acceptable());
     }
     let mut filter = listen::read_filter(&request.call)?;
-    let capabilities = front.relay.describe(permit, endpoint).await.capabilities;
+    let capabilities = front.relay.describe(permit, endpoint).await?.capabilities;
     filter.restrict(&capabilities);
     let uris = std::mem::take(&mut filter.uris);
     let id = request.id.detached();

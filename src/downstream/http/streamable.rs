@@ -138,7 +138,7 @@ async fn begin(
     };
     let params = initialize::read_initialize(&request.call).map_err(|r| refuse(200, r))?;
     let revision = params.negotiate();
-    let description = front.relay.describe(permit, endpoint).await;
+    let description = front.relay.describe(permit, endpoint).await.map_err(|r| refuse(200, r))?;
     let session = front.sessions.open(endpoint, revision, &front.relay.hub);
     let full = || refuse(503, Rejected::new(Code::Internal, "too many sessions are open"));
     let session = session.ok_or_else(full)?;
@@ -179,7 +179,7 @@ async fn serve(
         let text = format!("method not found: {}", crate::base::label::Label::new(&name));
         Rejected::new(Code::MethodNotFound, text)
     })?;
-    let (revision, level) = (session.revision, Some(session.level()));
+    let (revision, level) = (session.revision, session.level());
     let caller = Caller { revision, level, streams: accept.stream };
     let endpoint = session.endpoint;
     let empty = || Served::Now(Answer::result(&request.id, b"{}"));
@@ -275,9 +275,7 @@ pub fn get(front: &Arc<Front>, head: &Parts, endpoint: Endpoint) -> Answered {
         return Err(answer::not_acceptable());
     }
     let session = session(front, endpoint, &head.headers)?;
-    let conflict = "the session has a stream already";
-    let guard =
-        session.open_stream().ok_or_else(|| answer::text(StatusCode::CONFLICT, conflict))?;
+    let guard = session.open_stream();
     let stopping = front.scope.token();
     let body = Outgoing::driven(WAITING_FRAMES, |frames| async move {
         tokio::select! {
@@ -288,18 +286,21 @@ pub fn get(front: &Arc<Front>, head: &Parts, endpoint: Endpoint) -> Answered {
     Ok(answer::stream(body))
 }
 
-async fn deliver(guard: StreamGuard, frames: FrameSender) {
+async fn deliver(mut guard: StreamGuard, frames: FrameSender) {
     // the headers alone are not always passed on; a comment is
     let mut frame = Bytes::from_static(encode::KEEP_ALIVE);
+    let outlet = Arc::clone(&guard.session().outlet);
     loop {
         if frames.send(frame).await.is_err() {
             return;
         }
-        let next = tokio::time::timeout(KEEP_ALIVE, guard.session().outlet.next()).await;
-        frame = match next {
-            Ok(Some(notification)) => encode::event(&notification, None),
-            Ok(None) => return,
-            Err(_) => Bytes::from_static(encode::KEEP_ALIVE),
+        frame = tokio::select! {
+            notification = outlet.next() => match notification {
+                Some(notification) => encode::event(&notification, None),
+                None => return,
+            },
+            () = guard.replaced() => return,
+            () = tokio::time::sleep(KEEP_ALIVE) => Bytes::from_static(encode::KEEP_ALIVE),
         };
     }
 }
