@@ -345,7 +345,7 @@ impl Default for Limits {
             header_bytes: peer.header_bytes,
             connections: 1024,
             sessions: 1024,
-            in_flight: 256,
+            in_flight: 1024,
             list_pages: 100,
         }
     }

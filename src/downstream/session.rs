@@ -17,6 +17,9 @@ use tokio::sync::watch;
 /// A session without requests and streams for this long has ended.
 pub const IDLE: Duration = Duration::from_secs(30 * 60);
 
+/// When there are too many sessions, one that was not used for this long makes room.
+pub const ROOM: Duration = Duration::from_secs(60);
+
 /// How often ended sessions are looked for.
 pub const SWEEP: Duration = Duration::from_secs(60);
 
@@ -115,10 +118,11 @@ impl Session {
         self.outlet.close();
     }
 
-    fn is_idle(&self, now: Instant) -> bool {
+    /// Since when nobody has used it; `None` while somebody does.
+    fn unused_since(&self) -> Option<Instant> {
         let state = lock(&self.state);
         let busy = state.streams > 0 || !state.flights.is_empty();
-        !busy && now.duration_since(state.last_used) >= IDLE
+        (!busy).then_some(state.last_used)
     }
 }
 
@@ -185,17 +189,33 @@ impl Sessions {
         Self { table: Mutex::default(), most, random, scope }
     }
 
-    /// Opens a session; `None` when there are too many.
-    pub fn open(&self, endpoint: Endpoint, revision: Revision, hub: &Hub) -> Option<Arc<Session>> {
-        let session = Arc::new(Session::new(self.random.hex128(), endpoint, revision));
-        let mut table = lock(&self.table);
-        if table.len() >= self.most {
-            return None;
+    /// Opens a session; `None` when there are too many and none has been idle for [`ROOM`].
+    pub fn open(
+        &self,
+        endpoint: Endpoint,
+        revision: Revision,
+        hub: &Hub,
+        world: &World,
+    ) -> Option<Arc<Session>> {
+        if lock(&self.table).len() >= self.most {
+            let oldest = self.idle(Instant::now(), ROOM).into_iter().next()?;
+            self.close(&oldest, hub, world);
         }
-        table.insert(session.id.clone(), Arc::clone(&session));
-        drop(table);
+        let session = Arc::new(Session::new(self.random.hex128(), endpoint, revision));
+        lock(&self.table).insert(session.id.clone(), Arc::clone(&session));
         hub.add(&session.outlet);
         Some(session)
+    }
+
+    /// The sessions that nobody has used for `idle`, those unused for longest first.
+    fn idle(&self, now: Instant, idle: Duration) -> Vec<Arc<Session>> {
+        let table = lock(&self.table);
+        let unused = |session: &Arc<Session>| Some((session.unused_since()?, Arc::clone(session)));
+        let mut found: Vec<_> = table.values().filter_map(unused).collect();
+        drop(table);
+        found.retain(|(since, _)| now.duration_since(*since) >= idle);
+        found.sort_by_key(|(since, _)| *since);
+        found.into_iter().map(|(_, session)| session).collect()
     }
 
     /// The session with this id, if it belongs to this endpoint.
@@ -215,8 +235,7 @@ impl Sessions {
 
     /// Ends the sessions that nobody has used for [`IDLE`].
     pub fn sweep(&self, now: Instant, hub: &Hub, world: &World) {
-        let idle: Vec<_> = lock(&self.table).values().filter(|s| s.is_idle(now)).cloned().collect();
-        for session in idle {
+        for session in self.idle(now, IDLE) {
             self.close(&session, hub, world);
         }
     }

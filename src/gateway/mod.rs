@@ -65,6 +65,8 @@ impl Gateway {
         let tools = Tools {
             spawner,
             limits: config.gateway.limits.peer(),
+            in_flight: config.gateway.limits.in_flight,
+            list_pages: config.gateway.limits.list_pages,
             announce,
             random: Arc::clone(&random),
             environment: Arc::new(environment),

@@ -83,11 +83,7 @@ impl Relay {
     ///
     /// # Errors
     /// -32603 when nothing is known of the one upstream behind the endpoint.
-    pub async fn describe(
-        &self,
-        _: &Permit,
-        endpoint: Endpoint,
-    ) -> Result<Description, Rejected> {
+    pub async fn describe(&self, _: &Permit, endpoint: Endpoint) -> Result<Description, Rejected> {
         self.world().settled(endpoint).await;
         let world = self.world();
         let mut description = Description::default();

@@ -210,6 +210,15 @@ pub enum Output {
     Memory(WriteHalf<DuplexStream>),
 }
 
+/// What a peer may send and what may be sent to it.
+#[derive(Debug, Clone, Copy)]
+pub struct Bounds<'a> {
+    /// Sizes, in bytes.
+    pub limits: &'a Limits,
+    /// Requests in flight.
+    pub in_flight: usize,
+}
+
 /// A line connection.
 #[derive(Debug)]
 pub struct Lines {
@@ -224,7 +233,7 @@ impl Lines {
         scope: &Scope,
         input: impl AsyncRead + Unpin + Send + 'static,
         output: Output,
-        limits: &Limits,
+        bounds: Bounds<'_>,
         label: &str,
         unrequested: mpsc::Sender<Unrequested>,
     ) -> Self {
@@ -233,7 +242,7 @@ impl Lines {
             Output::Memory(stream) => (None, Some(stream)),
         };
         let sink = LineSink::new(pipe);
-        let pending = Arc::new(Pending::default());
+        let pending = Arc::new(Pending::new(bounds.in_flight));
         scope.spawn("upstream writer", write_all(Arc::clone(&sink), stream));
         let reader = Reader {
             pending: Arc::clone(&pending),
@@ -242,7 +251,10 @@ impl Lines {
             label: label.to_owned(),
             faults: 0,
         };
-        scope.spawn("upstream reader", reader.run(input, LineDecoder::new(limits.line_bytes)));
+        scope.spawn(
+            "upstream reader",
+            reader.run(input, LineDecoder::new(bounds.limits.line_bytes)),
+        );
         Self { pending, sink }
     }
 

@@ -10,9 +10,6 @@ use std::collections::HashSet;
 use std::fmt;
 use std::time::Duration;
 
-/// Most pages of one list that are read.
-pub const MAX_PAGES: usize = 256;
-
 /// Most entries of one list that are kept.
 pub const MAX_ENTRIES: usize = 20_000;
 
@@ -45,12 +42,13 @@ impl fmt::Display for ListError {
 
 impl std::error::Error for ListError {}
 
-/// Reads all pages of a list; each page may take `bound`. Reasons for entries that were left out
+/// Reads all pages of a list, at most `most`; each page may take `bound`. Reasons for entries that were left out
 /// are appended to `remarks`.
 pub async fn fetch(
     link: &Link,
     kind: ListKind,
     bound: Duration,
+    most: usize,
     remarks: &mut Vec<String>,
 ) -> Result<Listing, ListError> {
     let mut pages: Vec<Page> = Vec::new();
@@ -67,7 +65,7 @@ pub async fn fetch(
         if !seen.insert(next.clone()) {
             return Err(ListError::Endless("a cursor came twice"));
         }
-        if pages.len() >= MAX_PAGES || entries > MAX_ENTRIES {
+        if pages.len() >= most || entries > MAX_ENTRIES {
             return Err(ListError::Endless("it has too many pages or entries"));
         }
     }

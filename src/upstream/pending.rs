@@ -12,7 +12,7 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::Notify;
 
-/// Most requests in flight on one connection.
+/// Most requests in flight on one connection, whatever is configured.
 pub const MAX_IN_FLIGHT: usize = 1 << 16;
 
 /// Most notifications waiting for the consumer of one request; later ones are dropped.
@@ -29,9 +29,10 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 /// The requests in flight on one connection.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Pending {
     table: Mutex<Table>,
+    most: usize,
 }
 
 #[derive(Debug, Default)]
@@ -103,6 +104,11 @@ impl Table {
 }
 
 impl Pending {
+    /// Nothing in flight yet, and at most `most` requests, or [`MAX_IN_FLIGHT`].
+    pub fn new(most: usize) -> Self {
+        Self { table: Mutex::default(), most: most.min(MAX_IN_FLIGHT) }
+    }
+
     /// Takes a slot; its id is what the request must carry upstream, and its progress token.
     pub fn reserve(self: &Arc<Self>, sink: &Arc<LineSink>) -> Result<PipeCall, CallError> {
         let inbox = Arc::new(Inbox::default());
@@ -112,7 +118,7 @@ impl Pending {
         }
         let index = match table.free.pop() {
             Some(index) => index,
-            None if table.slots.len() < MAX_IN_FLIGHT => {
+            None if table.slots.len() < self.most => {
                 table.slots.push(Slot { generation: 1, ..Slot::default() });
                 u32::try_from(table.slots.len() - 1).map_err(|_| CallError::Busy)?
             }

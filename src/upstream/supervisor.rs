@@ -13,7 +13,7 @@ use crate::sys::spawn::{Process, Spawner};
 use crate::task::Scope;
 use crate::upstream::call::Unrequested;
 use crate::upstream::http::HttpLink;
-use crate::upstream::lines::{Lines, MAX_UNREQUESTED, Output};
+use crate::upstream::lines::{Bounds, Lines, MAX_UNREQUESTED, Output};
 use crate::upstream::link::{HandshakeError, Link, Wire};
 use crate::upstream::state::{Announcement, State, Upstream, WatchError};
 use crate::upstream::watching::Watching;
@@ -61,6 +61,10 @@ pub struct Tools {
     pub spawner: Spawner,
     /// Bounds on what upstreams may send.
     pub limits: Limits,
+    /// Most requests in flight at one upstream.
+    pub in_flight: usize,
+    /// Most pages of one list.
+    pub list_pages: usize,
     /// Where announcements go.
     pub announce: mpsc::Sender<Announcement>,
     /// For jitter.
@@ -70,6 +74,15 @@ pub struct Tools {
     /// Connects to the server inside this process.
     pub builtin: Arc<dyn Fn(&Scope) -> DuplexStream + Send + Sync>,
 }
+
+impl Tools {
+    fn bounds(&self) -> Bounds<'_> {
+        Bounds { limits: &self.limits, in_flight: self.in_flight }
+    }
+}
+
+/// Connections besides those of clients' requests: streams, lists, notifications.
+const STREAMS: usize = 16;
 
 /// A connection while it is being used, and what must be stopped after it.
 struct Connection {
@@ -216,9 +229,9 @@ impl Supervisor {
             Transport::Builtin => {
                 let stream = (self.tools.builtin)(scope);
                 let (input, output) = tokio::io::split(stream);
-                let limits = &self.tools.limits;
                 let output = Output::Memory(output);
-                let lines = Lines::open(scope, input, output, limits, &entry.key, unrequested);
+                let bounds = self.tools.bounds();
+                let lines = Lines::open(scope, input, output, bounds, &entry.key, unrequested);
                 Ok(Opened { wire: Wire::Lines(lines), process: None })
             }
         }
@@ -235,8 +248,8 @@ impl Supervisor {
         let child = stdio::start(&self.tools.spawner, key, stdio, environment).await?;
         scope.spawn("upstream stderr", stdio::drain_stderr(key.clone(), child.stderr));
         let output = Output::Pipe(child.stdin);
-        let limits = &self.tools.limits;
-        let lines = Lines::open(scope, child.stdout, output, limits, key, unrequested);
+        let bounds = self.tools.bounds();
+        let lines = Lines::open(scope, child.stdout, output, bounds, key, unrequested);
         Ok(Opened { wire: Wire::Lines(lines), process: Some(child.process) })
     }
 
@@ -248,7 +261,11 @@ impl Supervisor {
             tls: url.scheme() == Scheme::Https,
             authority: url.authority(),
         };
-        let client = Client::new(origin, ClientLimits::default()).map_err(|e| e.to_string())?;
+        let limits = ClientLimits {
+            max_connections: self.tools.in_flight + STREAMS,
+            ..ClientLimits::default()
+        };
+        let client = Client::new(origin, limits).map_err(|e| e.to_string())?;
         let target = url.target().parse().map_err(|_| "the url is not valid".to_owned())?;
         let mut headers = HeaderMap::new();
         for (name, value) in &http.headers {
@@ -312,10 +329,10 @@ impl Supervisor {
     }
 
     async fn read_lists(&self, connection: &Connection) {
-        let bound = self.upstream.entry.timeouts.list;
+        let pages = self.tools.list_pages;
         let kinds = ListKind::ALL.map(|kind| {
             let (upstream, link) = (Arc::clone(&self.upstream), Arc::clone(&connection.link));
-            async move { read_list(&upstream, &link, kind, bound).await }
+            async move { read_list(&upstream, &link, kind, pages).await }
         });
         let [tools, prompts, resources, templates] = kinds;
         tokio::join!(tools, prompts, resources, templates);
@@ -370,15 +387,14 @@ impl Supervisor {
         announced: Vec<ListKind>,
     ) {
         let (upstream, link) = (Arc::clone(&self.upstream), Arc::clone(&connection.link));
-        let announce = self.tools.announce.clone();
+        let (announce, pages) = (self.tools.announce.clone(), self.tools.list_pages);
         connection.scope.spawn("upstream list refresh", async move {
-            let bound = upstream.entry.timeouts.list;
             let position = upstream.position;
             loop {
                 let reading = async {
                     let mut differs = false;
                     for kind in related {
-                        differs |= read_list(&upstream, &link, *kind, bound).await;
+                        differs |= read_list(&upstream, &link, *kind, pages).await;
                     }
                     differs
                 };
@@ -417,13 +433,14 @@ const TELL_AFTER: Duration = Duration::from_millis(500);
 
 /// Reads one list and stores it; whether it differs from what was known. When reading fails, what
 /// was known before stays.
-async fn read_list(upstream: &Upstream, link: &Link, kind: ListKind, bound: Duration) -> bool {
+async fn read_list(upstream: &Upstream, link: &Link, kind: ListKind, pages: usize) -> bool {
     if !link.peer.capabilities.has(kind) {
         return upstream.store(kind, None);
     }
     let (key, name) = (&upstream.entry.key, kind.method().name());
+    let bound = upstream.entry.timeouts.list;
     let mut remarks = Vec::new();
-    let differs = match listing::fetch(link, kind, bound, &mut remarks).await {
+    let differs = match listing::fetch(link, kind, bound, pages, &mut remarks).await {
         Ok(listing) => upstream.store(kind, Some(listing)),
         Err(listing::ListError::Refused(-32601, _)) => upstream.store(kind, None),
         Err(e) => {

@@ -139,7 +139,7 @@ async fn begin(
     let params = initialize::read_initialize(&request.call).map_err(|r| refuse(200, r))?;
     let revision = params.negotiate();
     let description = front.relay.describe(permit, endpoint).await.map_err(|r| refuse(200, r))?;
-    let session = front.sessions.open(endpoint, revision, &front.relay.hub);
+    let session = front.sessions.open(endpoint, revision, &front.relay.hub, &front.relay.world());
     let full = || refuse(503, Rejected::new(Code::Internal, "too many sessions are open"));
     let session = session.ok_or_else(full)?;
     let (capabilities, instructions) =
