@@ -1,1 +1,3 @@
 //! What someone with an MCP client is promised.
+
+mod a_tool_that_runs_only_as_a_task;
