@@ -44,6 +44,8 @@ struct Tool {
     fault: Option<InvalidAnnotation>,
     /// The `execution` members, which only the legacy era knows.
     execution: Vec<Span>,
+    /// It can be called only as a task of 2025-11-25.
+    needs_task: bool,
     /// The invalid `x-mcp-header` annotations.
     annotations: Vec<Span>,
     /// `outputSchema`, if it is one that only the modern era allows.
@@ -119,6 +121,14 @@ impl Entry {
         self.tool.as_ref().and_then(|tool| tool.fault).filter(|_| source == Era::Modern)
     }
 
+    /// Whether a client of this revision could call it. A tool of a legacy source that runs only as
+    /// a task (MCP 2025-11-25 basic/utilities/tasks, "Tool-Level Negotiation") would refuse every
+    /// call of a modern client, whose tasks are of another kind.
+    pub(super) fn is_callable(&self, source: Era, client: Revision) -> bool {
+        let needs_task = self.tool.as_ref().is_some_and(|tool| tool.needs_task);
+        !(needs_task && source == Era::Legacy && client.era() == Era::Modern)
+    }
+
     /// What to take out of `raw` for a client of another era.
     pub(super) fn removals(&self, source: Era, client: Revision) -> impl Iterator<Item = Span> {
         let tool = self.tool.as_deref();
@@ -151,6 +161,7 @@ impl Tool {
             headers: survey.headers.map(Arc::new),
             fault: survey.fault,
             execution: members(raw, object, "execution"),
+            needs_task: needs_task(raw, object)?,
             annotations: survey.removals,
             output_schema: match is_free {
                 true => members(raw, object, "outputSchema"),
@@ -159,6 +170,18 @@ impl Tool {
             apps: apps(raw, object)?,
         })
     }
+}
+
+/// Whether any `execution.taskSupport` is `required`.
+fn needs_task(raw: &[u8], tool: &Object) -> Result<bool, JsonError> {
+    for execution in tool.all(raw, "execution").filter(|value| value.kind == Kind::Object) {
+        let execution = Object::read(raw, execution.span)?;
+        let mut support = execution.all(raw, "taskSupport");
+        if support.any(|value| value.text(raw).as_deref() == Some("required")) {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 /// Whether a schema is one of objects, the only output schema that the legacy era knows.

@@ -190,13 +190,16 @@ impl Catalog {
     fn write(&self, kind: ListKind, client: Revision) -> Bytes {
         let merged = self.merged(kind);
         let mut out = format!("{{\"{}\":[", kind.member()).into_bytes();
-        for (index, shown) in merged.shown.iter().enumerate() {
-            if index > 0 {
+        let start = out.len();
+        for shown in &merged.shown {
+            let source = self.sources.get(shown.target.upstream);
+            let Some(source) = source.filter(|s| shown.entry.is_callable(s.era, client)) else {
+                continue;
+            };
+            if out.len() > start {
                 out.push(b',');
             }
-            if let Some(source) = self.sources.get(shown.target.upstream) {
-                out.extend_from_slice(&shown.write(source, client));
-            }
+            out.extend_from_slice(&shown.write(source, client));
         }
         out.push(b']');
         if client.era() == Era::Modern {

@@ -43,7 +43,7 @@ fn edit_tools(
         .iter()
         .map(|tool| {
             let is_faulty = client.era() == Era::Modern && tool.fault(source).is_some();
-            allows(&tool.key) && !is_faulty
+            allows(&tool.key) && !is_faulty && tool.is_callable(source, client)
         })
         .collect();
     for (tool, _) in all.iter().zip(&shown).filter(|(_, shown)| **shown) {

@@ -168,7 +168,9 @@ impl HttpLink {
             StatusCode::OK if is_stream(&response.headers) => {
                 Ok(Some(EventStream::new(response.body, &self.limits)))
             }
-            StatusCode::NOT_FOUND => Err(CallError::SessionLost),
+            StatusCode::NOT_FOUND if self.negotiated().session.is_some() => {
+                Err(CallError::SessionLost)
+            }
             status if status.is_server_error() => Err(CallError::Status(status.as_u16())),
             _ => Ok(None),
         }

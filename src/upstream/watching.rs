@@ -272,13 +272,16 @@ async fn hear(mut call: Call, body: bytes::Bytes, back: &mpsc::Sender<Unrequeste
     }
 }
 
-/// Follows the GET stream of a legacy session for as long as the upstream offers one.
+/// Follows the GET stream of a legacy session for as long as the upstream offers one. A server
+/// without a route for GET answers 404, as one does whose session ended: the session cannot have
+/// ended at the very first, and if it has, the next request finds out.
 async fn follow(link: Arc<HttpLink>, back: mpsc::Sender<Unrequested>, label: String) {
-    let mut last_event: Option<String> = None;
+    let (mut last_event, mut offered): (Option<String>, bool) = (None, false);
     loop {
         let mut pause = REOPEN;
         match link.stream(last_event.as_deref()).await {
             Ok(Some(mut stream)) => {
+                offered = true;
                 while let Ok(Some(message)) = stream.next().await {
                     match message {
                         Message::Request(request) => link.answer(&request),
@@ -292,14 +295,16 @@ async fn follow(link: Arc<HttpLink>, back: mpsc::Sender<Unrequested>, label: Str
                 last_event = stream.last_event.take();
                 pause = stream.retry.unwrap_or(REOPEN);
             }
-            Ok(None) => return,
-            Err(CallError::SessionLost) => {
+            Err(CallError::SessionLost) if offered => {
                 let _ = back.send(Unrequested::Closed("its session ended".into())).await;
                 return;
             }
             Err(e @ CallError::NotConnected(_)) => {
                 let _ = back.send(Unrequested::Closed(e.to_string())).await;
                 return;
+            }
+            Ok(None) | Err(CallError::SessionLost) => {
+                return log::debug!("{label}: offers no stream for messages outside requests");
             }
             Err(e) => log::debug!("{label}: its stream: {e}"),
         }

@@ -12,7 +12,7 @@
 //! - A step marked `"volatile": true`: words with a digit and names of days, in the members of
 //!   `VOLATILE` only.
 
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
 /// Where a tour went, as far as its results may differ for it.
 #[derive(Clone, Copy)]
@@ -95,41 +95,36 @@ fn edit(step: &Value, outcome: &mut Value, slug: &str) {
     let uri = |v: &mut Value| prefix(v, &format!("mcp-{slug}+"));
     let name = |v: &mut Value| prefix(v, &format!("{slug}__"));
     match (step["do"].as_str(), step["kind"].as_str()) {
-        (Some("list"), Some("resources")) => each(&mut outcome["items"], |i| uri(&mut i["uri"])),
-        (Some("list"), Some("templates")) => {
-            each(&mut outcome["items"], |i| uri(&mut i["uriTemplate"]));
-        }
-        (Some("list"), _) => each(&mut outcome["items"], |i| name(&mut i["name"])),
+        (Some("list"), Some("resources")) => each(outcome, "items", |i| at(i, "uri", uri)),
+        (Some("list"), Some("templates")) => each(outcome, "items", |i| at(i, "uriTemplate", uri)),
+        (Some("list"), _) => each(outcome, "items", |i| at(i, "name", name)),
         (Some("changed"), _) => {
-            each(&mut outcome["added"], name);
-            each(&mut outcome["removed"], name);
+            each(outcome, "added", name);
+            each(outcome, "removed", name);
         }
-        (Some("subscribe"), _) => each(&mut outcome["updated"], uri),
+        (Some("subscribe"), _) => each(outcome, "updated", uri),
         _ => {
-            edit_result(&mut outcome["result"], slug);
-            each(&mut outcome["results"], |r| {
-                edit_result(&mut r["result"], slug);
-            });
+            at(outcome, "result", |r| edit_result(r, slug));
+            each(outcome, "results", |o| at(o, "result", |r| edit_result(r, slug)));
         }
     }
-    uri(&mut outcome["error"]["data"]["uri"]);
-    drop_nulls(outcome);
+    at(outcome, "error", |e| at(e, "data", |d| at(d, "uri", uri)));
 }
 
 /// Content blocks, messages and contents of a result.
 fn edit_result(result: &mut Value, slug: &str) {
     let uri = |v: &mut Value| prefix(v, &format!("mcp-{slug}+"));
     let block = |b: &mut Value| match b["type"].as_str() {
-        Some("resource_link") => uri(&mut b["uri"]),
-        Some("resource") => uri(&mut b["resource"]["uri"]),
+        Some("resource_link") => at(b, "uri", uri),
+        Some("resource") => at(b, "resource", |r| at(r, "uri", uri)),
         _ => {}
     };
-    each(&mut result["content"], block);
-    each(&mut result["messages"], |m| block(&mut m["content"]));
-    each(&mut result["contents"], |c| uri(&mut c["uri"]));
+    each(result, "content", block);
+    each(result, "messages", |m| at(m, "content", block));
+    each(result, "contents", |c| at(c, "uri", uri));
 }
 
-/// Leaves out the other upstreams' entries of a merged list.
+/// Leaves out what other upstreams brought to a merged list, or to a change of one.
 fn keep_own(step: &Value, outcome: &mut Value, slug: &str) {
     let (member, start) = match step["kind"].as_str() {
         Some("resources") => ("uri", format!("mcp-{slug}+")),
@@ -137,10 +132,12 @@ fn keep_own(step: &Value, outcome: &mut Value, slug: &str) {
         Some(_) => ("name", format!("{slug}__")),
         None => return,
     };
-    if let Some(items) = outcome["items"].as_array_mut() {
-        items.retain(|i| i[member].as_str().is_some_and(|n| n.starts_with(&start)));
+    for list in ["items", "added", "removed"] {
+        if let Some(items) = outcome.get_mut(list).and_then(Value::as_array_mut) {
+            let key = |i: &Value| i.get(member).unwrap_or(i).as_str().map(str::to_owned);
+            items.retain(|i| key(i).is_some_and(|key| key.starts_with(&start)));
+        }
     }
-    drop_nulls(outcome);
 }
 
 fn prefix(value: &mut Value, start: &str) {
@@ -149,28 +146,17 @@ fn prefix(value: &mut Value, start: &str) {
     }
 }
 
-fn each(list: &mut Value, change: impl FnMut(&mut Value)) {
-    if let Value::Array(items) = list {
-        items.iter_mut().for_each(change);
+/// Changes a member, if it is there: indexing would make it.
+fn at(value: &mut Value, member: &str, change: impl FnOnce(&mut Value)) {
+    if let Some(member) = value.get_mut(member) {
+        change(member);
     }
 }
 
-/// Indexing with `&mut` makes absent members null; the tours write no nulls at these levels.
-fn drop_nulls(outcome: &mut Value) {
-    let Value::Object(members) = outcome else {
-        return;
-    };
-    for key in ["result", "error", "data"] {
-        members.get_mut(key).into_iter().for_each(drop_nulls);
+fn each(value: &mut Value, member: &str, change: impl FnMut(&mut Value)) {
+    if let Some(Value::Array(items)) = value.get_mut(member) {
+        items.iter_mut().for_each(change);
     }
-    let absent = |key: &str, v: &Value| {
-        let ours = [
-            "items", "added", "removed", "updated", "result", "results", "error", "data", "uri",
-            "content", "messages", "contents",
-        ];
-        ours.contains(&key) && (v.is_null() || v.as_object().is_some_and(Map::is_empty))
-    };
-    members.retain(|key, v| !absent(key, v));
 }
 
 // ---- eras, capabilities, what changes by itself ----------------------------------------------
@@ -186,7 +172,7 @@ fn drop_era(outcome: &mut Value) {
         drop_era_members(result);
     }
     if let Some(results) = outcome.get_mut("results") {
-        each(results, drop_era);
+        results.as_array_mut().into_iter().flatten().for_each(drop_era);
     }
     if let Some(items) = outcome.get_mut("items").and_then(Value::as_array_mut) {
         items.retain(|i| i["execution"]["taskSupport"] != "required");
@@ -329,6 +315,25 @@ mod tests {
         assert!(!one(&read, &direct, &direct, MERGED).is_empty());
         let error = json!({ "error": { "code": -32602, "data": { "uri": "x://1" } } });
         assert!(!one(&read, &error, &error, MERGED).is_empty());
+    }
+
+    #[test]
+    fn a_change_of_the_merged_list_may_name_other_upstreams_too() {
+        let step = json!({ "do": "changed", "kind": "tools" });
+        let direct = json!({ "announced": true, "added": ["t"], "removed": [] });
+        let both = json!({ "announced": true, "added": ["a__t", "b__t"], "removed": [] });
+        assert!(one(&step, &direct, &both, MERGED).is_empty());
+        let other = json!({ "announced": true, "added": ["b__t"], "removed": [] });
+        assert!(!one(&step, &direct, &other, MERGED).is_empty());
+    }
+
+    #[test]
+    fn nothing_is_added_where_nothing_is_edited() {
+        let (ping, empty) = (json!({ "do": "ping" }), json!({ "result": {} }));
+        assert!(one(&ping, &empty, &empty, MERGED).is_empty());
+        let many = json!({ "do": "parallel" });
+        let done = json!({ "results": [{ "result": { "content": [] }, "progress": [] }] });
+        assert!(one(&many, &done, &done, MERGED).is_empty());
     }
 
     #[test]
