@@ -6,7 +6,9 @@
 
 use crate::base::label::{LABEL_CHARS, Label};
 use crate::base::text::{is_harmful, terminal_safe};
+pub use crate::catalog::fuzz::{page, param_header};
 pub use crate::config::fuzz::config;
+pub use crate::wire::fuzz::{json, message, splice};
 use crate::wire::line::{LineDecoder, LineError, unfold};
 use crate::wire::sse::decode::{Event, EventDecoder, SseError};
 use crate::wire::sse::encode;
@@ -21,7 +23,12 @@ pub type Target = fn(&[u8]);
 pub const TARGETS: &[(&str, Target)] = &[
     ("config", config),
     ("header_value", header_value),
+    ("json", json),
     ("line", line),
+    ("message", message),
+    ("page", page),
+    ("param_header", param_header),
+    ("splice", splice),
     ("sse", sse),
     ("text", text),
     ("uri", uri),

@@ -49,7 +49,7 @@ impl Listing {
     /// Puts the pages of one list together. Without any page it is empty.
     pub fn from_pages(kind: ListKind, pages: Vec<Page>) -> Self {
         let ttl_ms = pages.iter().map(|page| page.ttl_ms).min().flatten(); // `None` is the least
-        let private = pages.iter().any(|page| page.private);
+        let private = pages.is_empty() || pages.iter().any(|page| page.private);
         let is_one = pages.len() == 1;
         let mut pages = pages.into_iter();
         let first = pages.next().unwrap_or_else(|| no_page(kind));
@@ -188,5 +188,91 @@ impl Offer {
             ListKind::Resources => &mut self.resources,
             ListKind::Templates => &mut self.templates,
         } = listing;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::wire::jsonrpc::Message;
+
+    fn page(result: &str) -> Page {
+        let text = format!("{{\"jsonrpc\":\"2.0\",\"id\":1,\"result\":{result}}}");
+        match Message::parse(Bytes::from(text)) {
+            Ok(Message::Response(response)) => {
+                crate::catalog::page::read_page(ListKind::Tools, &response).expect("a page")
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn listing(results: &[&str]) -> Listing {
+        Listing::from_pages(ListKind::Tools, results.iter().map(|result| page(result)).collect())
+    }
+
+    #[test]
+    fn the_first_of_a_name_is_the_one() {
+        let list =
+            listing(&[r#"{"tools":[{"name":"a","n":1},{"name":"b"},{"name":"\u0061","n":2}]}"#]);
+        assert_eq!((list.entries.len(), list.repeated()), (2, 1));
+        assert_eq!(list.get("a").map(|entry| &*entry.raw), Some(&br#"{"name":"a","n":1}"#[..]));
+        assert_eq!(list.elements().len(), 3);
+    }
+
+    #[test]
+    fn pages_are_joined_in_the_first_ones_result() {
+        let list = listing(&[
+            r#"{"nextCursor":"1","tools":[{"name":"a"} ],"ttlMs":9,"cacheScope":"public"}"#,
+            r#"{"tools":[ ],"nextCursor":"2","ttlMs":8,"cacheScope":"public"}"#,
+            r#"{"tools":[{"name":"b"}],"ttlMs":10,"cacheScope":"private","other":1}"#,
+        ]);
+        let whole = r#"{"tools":[{"name":"a"},{"name":"b"}],"ttlMs":8,"cacheScope":"private"}"#;
+        assert_eq!(list.whole, whole);
+        assert_eq!((list.single, list.ttl_ms, list.private), (None, Some(8), true));
+        for entry in &list.entries {
+            assert_eq!(entry.at.of(&list.whole), entry.raw);
+            assert!(list.whole.as_ptr_range().contains(&entry.raw.as_ptr()), "pages are let go");
+        }
+        let list = listing(&[r#"{"tools":[],"ttlMs":1}"#, r#"{"tools":[]}"#]);
+        assert_eq!(
+            (list.ttl_ms, list.private, &*list.whole),
+            (None, true, &br#"{"tools":[],"ttlMs":1}"#[..])
+        );
+    }
+
+    #[test]
+    fn a_list_without_pages_is_empty() {
+        for kind in ListKind::ALL {
+            let list = Listing::from_pages(kind, Vec::new());
+            assert_eq!(list.whole, format!("{{\"{}\":[]}}", kind.member()));
+            assert!(list.entries.is_empty() && list.single.is_none() && list.private);
+        }
+    }
+
+    #[test]
+    fn a_tool_is_called_as_its_upstream_wrote_it() {
+        let list = listing(&[
+            r#"{"tools":[{"name":"\u0061","inputSchema":{"properties":{"x":{"type":"string","x-mcp-header":"X"}}}}]}"#,
+        ]);
+        let target = list.tool("a").expect("a tool");
+        assert_eq!((target.upstream, &*target.name), (0, &br#""\u0061""#[..]));
+        assert!(target.headers.is_some());
+        assert!(list.tool(r"\u0061").is_none());
+        let prompts = Listing { kind: ListKind::Prompts, ..list };
+        assert!(prompts.tool("a").is_none());
+    }
+
+    #[test]
+    fn an_offer_keeps_each_list_in_its_place() {
+        let mut offer = Offer::default();
+        let list = Arc::new(listing(&[r#"{"tools":[]}"#]));
+        for kind in ListKind::ALL {
+            assert!(offer.get(kind).is_none());
+            offer.set(kind, Some(Arc::clone(&list)));
+            assert!(offer.get(kind).is_some());
+        }
+        offer.set(ListKind::Tools, None);
+        let left = ListKind::ALL.map(|kind| offer.get(kind).is_some());
+        assert_eq!(left, [false, true, true, true]);
     }
 }

@@ -344,3 +344,168 @@ impl<'a> Choice<'a> {
             && !self.disabled.contains(name)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::catalog::page::read_page;
+    use crate::wire::jsonrpc::Message;
+
+    fn listing(kind: ListKind, result: &str) -> Arc<Listing> {
+        let text = format!("{{\"jsonrpc\":\"2.0\",\"id\":1,\"result\":{result}}}");
+        match Message::parse(Bytes::from(text)) {
+            Ok(Message::Response(response)) => {
+                let page = read_page(kind, &response).expect("a page");
+                Arc::new(Listing::from_pages(kind, vec![page]))
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn offer(lists: &[(ListKind, &str)]) -> Offer {
+        let mut offer = Offer::default();
+        for (kind, result) in lists {
+            offer.set(*kind, Some(listing(*kind, result)));
+        }
+        offer
+    }
+
+    fn tools(result: &str) -> Offer {
+        offer(&[(ListKind::Tools, result)])
+    }
+
+    fn source<'a>(slug: &'a str, offer: &'a Offer) -> Source<'a> {
+        Source { slug, era: Era::Modern, offer, enabled_tools: None, disabled_tools: &[] }
+    }
+
+    fn found(catalog: &Catalog) -> Vec<String> {
+        catalog.findings().iter().map(ToString::to_string).collect()
+    }
+
+    #[test]
+    fn names_lead_to_their_upstream_by_lookup_only() {
+        let a = tools(r#"{"tools":[{"name":"x"},{"name":"\u0079"}]}"#);
+        let b = offer(&[
+            (ListKind::Tools, r#"{"tools":[{"name":"x"}]}"#),
+            (ListKind::Prompts, r#"{"prompts":[{"name":"p"}]}"#),
+        ]);
+        let catalog = Catalog::merge(&[source("a", &a), source("b", &b)], "__");
+        let target = |name: &str| catalog.tool(name).map(|t| (t.upstream, t.name.clone()));
+        assert_eq!(target("a__x"), Some((0, Bytes::from("\"x\""))));
+        assert_eq!(target("a__y"), Some((0, Bytes::from(r#""\u0079""#))));
+        assert_eq!(target("b__x"), Some((1, Bytes::from("\"x\""))));
+        assert_eq!(catalog.prompt("b__p").map(|target| target.upstream), Some(1));
+        for name in ["x", "a__", "a__z", "b__p", "a__X", "c__x", ""] {
+            assert!(catalog.tool(name).is_none(), "{name}");
+        }
+        assert!(catalog.prompt("a__x").is_none() && catalog.findings().is_empty());
+        assert_eq!(
+            format!("{catalog:?}"),
+            "Catalog(Tools: 3, Prompts: 1, Resources: 0, Templates: 0, 2 sources)"
+        );
+    }
+
+    #[test]
+    fn a_resource_needs_no_list() {
+        let empty = Offer::default();
+        let catalog = Catalog::merge(&[source("a", &empty), source("b", &empty)], "__");
+        assert_eq!(catalog.resource("mcp-b+file:///x"), Some((1, "file:///x".to_owned())));
+        assert_eq!(catalog.resource("ui://a+app"), Some((0, "ui://app".to_owned())));
+        for uri in ["file:///x", "mcp-c+file:///x", "mcp-b+", ""] {
+            assert_eq!(catalog.resource(uri), None, "{uri}");
+        }
+    }
+
+    #[test]
+    fn of_two_with_one_name_the_first_in_configuration_order_has_it() {
+        let long = tools(r#"{"tools":[{"name":"b-c"},{"name":"own"}]}"#);
+        let short = tools(r#"{"tools":[{"name":"c"},{"name":"d"}]}"#);
+        let catalog = Catalog::merge(&[source("a", &long), source("a-b", &short)], "-");
+        assert_eq!(catalog.tool("a-b-c").map(|target| target.upstream), Some(0));
+        assert_eq!(catalog.tool("a-b-d").map(|target| target.upstream), Some(1));
+        let line = r#"tool "a-b-c" of upstream "a-b" is left out: upstream "a" has that name"#;
+        assert_eq!(found(&catalog), [line]);
+        let other = Catalog::merge(&[source("a-b", &short), source("a", &long)], "-");
+        assert_eq!(other.tool("a-b-c").map(|target| &*target.name), Some(&b"\"c\""[..]));
+    }
+
+    #[test]
+    fn a_tool_that_does_not_exist_is_not_offered() {
+        let all = tools(r#"{"tools":[{"name":"a"},{"name":"b"},{"name":"c"}]}"#);
+        let (some, none) = (["a".to_owned(), "b".to_owned()], ["b".to_owned()]);
+        let source =
+            Source { enabled_tools: Some(&some), disabled_tools: &none, ..source("s", &all) };
+        let catalog = Catalog::merge(&[source], "__");
+        let offered = ["a", "b", "c"].map(|name| catalog.tool(&format!("s__{name}")).is_some());
+        assert_eq!(offered, [true, false, false]);
+        let out = catalog.render(ListKind::Tools, Revision::LATEST_LEGACY);
+        assert_eq!(out, r#"{"tools":[{"name":"s__a"}]}"#);
+    }
+
+    #[test]
+    fn a_modern_tool_with_an_invalid_annotation_is_left_out() {
+        let bad = tools(
+            r#"{"tools":[{"name":"t\n","inputSchema":{"properties":{"a":{"type":"string","x-mcp-header":"A"},"b":{"type":"number","x-mcp-header":"B"}}}}]}"#,
+        );
+        let catalog = Catalog::merge(&[source("s", &bad)], "__");
+        assert!(catalog.tool("s__t\n").is_none());
+        let line = "tool \"t\u{fffd}\" of upstream \"s\" is left out: x-mcp-header stands at a \
+                    property that is no string, integer or boolean";
+        assert_eq!(found(&catalog), [line]);
+        let legacy = Source { era: Era::Legacy, ..source("s", &bad) };
+        let catalog = Catalog::merge(&[legacy], "__");
+        let headers = catalog.tool("s__t\n").and_then(|tool| tool.headers.clone()).expect("one");
+        let schema = br#"{"properties":{"a":{"type":"string","x-mcp-header":"A"}}}"#;
+        assert_eq!(ParamHeaders::compile(schema), Ok(Some((*headers).clone())));
+        assert!(catalog.findings().is_empty());
+    }
+
+    #[test]
+    fn a_merge_may_be_cached_as_the_strictest_of_its_sources() {
+        let public = |ttl| format!(r#"{{"tools":[],"ttlMs":{ttl},"cacheScope":"public"}}"#);
+        let (nine, five) = (tools(&public(9)), tools(&public(5)));
+        let private = tools(r#"{"tools":[],"ttlMs":7,"cacheScope":"private"}"#);
+        let silent = tools(r#"{"tools":[],"cacheScope":"public"}"#);
+        let none = Offer::default();
+        let legacy = Source { era: Era::Legacy, ..source("l", &nine) };
+        let [nine, five, private, silent, none] =
+            [&nine, &five, &private, &silent, &none].map(|offer| source("s", offer));
+        for (sources, ttl, scope) in [
+            (&[nine, five][..], 5, "public"),
+            (&[nine, none], 9, "public"),
+            (&[nine, private], 7, "private"),
+            (&[private, silent], 0, "private"),
+            (&[five, silent], 0, "private"),
+            (&[five, legacy], 0, "private"),
+            (&[none], 0, "private"),
+            (&[], 0, "private"),
+        ] {
+            let out = Catalog::merge(sources, "__").render(ListKind::Tools, Revision::MODERN);
+            let want = format!(
+                r#"{{"tools":[],"resultType":"complete","ttlMs":{ttl},"cacheScope":"{scope}","_meta""#
+            );
+            assert!(out.starts_with(want.as_bytes()), "{want} {out:?}");
+        }
+    }
+
+    #[test]
+    fn what_clients_see_decides_whether_it_differs() {
+        let one = offer(&[
+            (ListKind::Tools, r#"{"tools":[{"name":"x"}],"ttlMs":1}"#),
+            (ListKind::Prompts, r#"{"prompts":[]}"#),
+        ]);
+        let same = tools(r#"{"tools":[ {"name":"x"} ],"ttlMs":2,"other":1}"#);
+        let other = tools(r#"{"tools":[{"name":"x","title":"X"}]}"#);
+        fn merge(slug: &str, offer: &Offer) -> Catalog {
+            Catalog::merge(&[source(slug, offer)], "__")
+        }
+        let catalog = merge("a", &one);
+        assert!(!catalog.differs(&merge("a", &same), ListKind::Tools));
+        assert!(catalog.differs(&merge("a", &other), ListKind::Tools));
+        assert!(catalog.differs(&merge("b", &one), ListKind::Tools));
+        assert!(catalog.differs(&merge("a", &tools(r#"{"tools":[]}"#)), ListKind::Tools));
+        assert!(catalog.differs(&merge("a", &same), ListKind::Prompts), "an empty list is a list");
+        assert!(!catalog.differs(&merge("a", &same), ListKind::Resources));
+        assert_eq!(ListKind::ALL.map(|kind| catalog.offers(kind)), [true, true, false, false]);
+    }
+}

@@ -7,6 +7,8 @@
 mod annotation;
 pub mod entry;
 pub mod finding;
+#[doc(hidden)]
+pub mod fuzz;
 pub mod listing;
 pub mod merge;
 pub mod namespace;

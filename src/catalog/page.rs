@@ -192,3 +192,123 @@ impl Faults {
         self.told
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::wire::jsonrpc::Message;
+
+    fn response(outcome: &str) -> Response {
+        let text = format!("{{\"jsonrpc\":\"2.0\",\"id\":1,{outcome}}}");
+        match Message::parse(Bytes::from(text)) {
+            Ok(Message::Response(response)) => response,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn read(kind: ListKind, result: &str) -> Result<Page, PageError> {
+        read_page(kind, &response(&format!("\"result\":{result}")))
+    }
+
+    fn keys(page: &Page) -> Vec<&str> {
+        page.entries.iter().map(|entry| entry.key.as_str()).collect()
+    }
+
+    #[test]
+    fn a_page_is_a_copy_and_its_entries_lie_in_it() {
+        let text = r#"{ "tools":[ {"x":1,"name":"\u0061"} ],"ttlMs":7,"cacheScope":"public"}"#;
+        let response = response(&format!("\"result\":{text}"));
+        let page = read_page(ListKind::Tools, &response).expect("a page");
+        assert_eq!((&*page.result, keys(&page)), (text.as_bytes(), vec!["a"]));
+        assert_eq!((page.ttl_ms, page.private, page.next_cursor), (Some(7), false, None));
+        let entry = &page.entries[0];
+        assert_eq!(entry.raw, r#"{"x":1,"name":"\u0061"}"#);
+        assert_eq!(entry.key_span.of(&entry.raw), br#""\u0061""#);
+        let theirs = response.bytes.as_ptr_range();
+        assert!(!theirs.contains(&page.result.as_ptr()), "no read buffer is kept");
+        assert!(page.result.as_ptr_range().contains(&entry.raw.as_ptr()), "one copy is enough");
+    }
+
+    #[test]
+    fn each_list_has_its_member_and_its_key() {
+        for (kind, result) in [
+            (ListKind::Prompts, r#"{"prompts":[{"name":"k"}]}"#),
+            (ListKind::Resources, r#"{"resources":[{"name":"n","uri":"k"}]}"#),
+            (ListKind::Templates, r#"{"resourceTemplates":[{"uriTemplate":"k","name":"n"}]}"#),
+        ] {
+            assert_eq!(keys(&read(kind, result).expect("a page")), ["k"]);
+            assert_eq!(read(ListKind::Tools, result).err(), Some(PageError::NoEntries("tools")));
+        }
+    }
+
+    #[test]
+    fn what_does_not_say_so_is_neither_cacheable_nor_public() {
+        for (members, ttl_ms, private) in [
+            ("", None, true),
+            (r#","ttlMs":0,"cacheScope":"public""#, Some(0), false),
+            (r#","ttlMs":-1,"cacheScope":"Public""#, None, true),
+            (r#","ttlMs":"5","cacheScope":null"#, None, true),
+            (r#","ttlMs":18446744073709551616,"cacheScope":"private""#, None, true),
+        ] {
+            let page =
+                read(ListKind::Tools, &format!(r#"{{"tools":[]{members}}}"#)).expect("a page");
+            assert_eq!((page.ttl_ms, page.private), (ttl_ms, private), "{members}");
+        }
+    }
+
+    #[test]
+    fn the_presence_of_a_cursor_decides() {
+        for (cursor, want) in
+            [(r#""""#, Some(r#""""#)), (r#""\u0061""#, Some(r#""\u0061""#)), ("null", None)]
+        {
+            let result = format!(r#"{{"tools":[],"nextCursor":{cursor}}}"#);
+            let page = read(ListKind::Tools, &result).expect("a page");
+            assert_eq!(page.next_cursor.as_deref(), want.map(str::as_bytes));
+        }
+        let number = read(ListKind::Tools, r#"{"tools":[],"nextCursor":1}"#);
+        assert_eq!(number.err(), Some(PageError::BadCursor));
+    }
+
+    #[test]
+    fn what_is_no_page() {
+        let error = response(r#""error":{"code":-32601,"message":"no"}"#);
+        assert_eq!(read_page(ListKind::Tools, &error).err(), Some(PageError::NotAResult));
+        let many = format!(r#"{{"tools":[{}]}}"#, ["0"; MAX_PAGE_ENTRIES + 1].join(","));
+        for (result, want) in [
+            ("{}", PageError::NoEntries("tools")),
+            (r#"{"tools":{}}"#, PageError::NoEntries("tools")),
+            (r#"{"tools":[],"tools":[]}"#, PageError::Twice("tools")),
+            (r#"{"tools":[],"ttlMs":1,"ttl\u004ds":2}"#, PageError::Twice("ttlMs")),
+            (r#"{"tools":[],"resultType":"input_required"}"#, PageError::NotComplete),
+            (r#"{"tools":[],"resultType":7}"#, PageError::NotComplete),
+            (&many, PageError::TooMany),
+        ] {
+            assert_eq!(read(ListKind::Tools, result).err(), Some(want), "{result:.60}");
+        }
+        assert!(
+            read(ListKind::Tools, r#"{"tools":[],"resultType":"complete","a":1,"a":2}"#).is_ok()
+        );
+    }
+
+    #[test]
+    fn an_entry_that_cannot_be_told_is_shown_to_nobody() {
+        let text = r#"{"tools":[ 7, {"name":"a"} ,{"name":"x","n\u0061me":"y"}, {"name":"\ud800"},{"name":"b"},{}],"z":1}"#;
+        let page = read(ListKind::Tools, text).expect("a page");
+        assert_eq!(keys(&page), ["a", "b"]);
+        assert_eq!(page.result, r#"{"tools":[ {"name":"a"} ,{"name":"b"}],"z":1}"#);
+        assert!(page.entries.iter().all(|entry| entry.at.of(&page.result) == entry.raw));
+        assert_eq!(
+            page.remarks,
+            [
+                "tools[0]: it is not an object",
+                "tools[2]: its member name occurs twice",
+                "tools[3]: it has no name that is a text",
+                "tools[5]: it has no name that is a text",
+            ]
+        );
+        let many = format!(r#"{{"tools":[{}]}}"#, ["{}"; MAX_REMARKS + 3].join(","));
+        let remarks = read(ListKind::Tools, &many).expect("a page").remarks;
+        assert_eq!(remarks.len(), MAX_REMARKS + 1);
+        assert_eq!(remarks.last().map(String::as_str), Some("3 more entries cannot be read"));
+    }
+}

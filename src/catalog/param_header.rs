@@ -546,7 +546,10 @@ mod tests {
         assert_eq!(headers().values(b"{}", None), []);
     }
 
-    fn validate(arguments: &str, sent: &[(&str, &[u8])]) -> Result<(), String> {
+    /// Headers by what follows `mcp-param-`.
+    type Sent<'a> = &'a [(&'a str, &'a [u8])];
+
+    fn validate(arguments: &str, sent: Sent<'_>) -> Result<(), String> {
         let lookup = |name: &str| {
             let name = name.strip_prefix("mcp-param-").expect("the full name");
             sent.iter().find(|(own, _)| *own == name).map(|(_, value)| *value)
@@ -556,7 +559,7 @@ mod tests {
 
     #[test]
     fn headers_must_say_what_the_body_says() {
-        let good: [(&str, &[(&str, &[u8])]); 12] = [
+        let good: [(&str, Sent<'_>); 12] = [
             ("{}", &[]),
             (r#"{"s":null,"o":{"s":null}}"#, &[]),
             ("{}", &[("unknown", b"x")]),
@@ -573,7 +576,7 @@ mod tests {
         for (arguments, sent) in good {
             assert_eq!(validate(arguments, sent), Ok(()), "{arguments} {sent:?}");
         }
-        let bad: [(&str, &[(&str, &[u8])], &str); 18] = [
+        let bad: [(&str, Sent<'_>, &str); 18] = [
             (r#"{"s":"a"}"#, &[], "is missing"),
             (r#"{"s":"a"}"#, &[("s", b"b")], "differs from params.arguments.s"),
             (r#"{"s":"a"}"#, &[("s", b"A")], "differs"),

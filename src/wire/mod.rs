@@ -1,5 +1,7 @@
 //! Bytes and their grammar: JSON, JSON-RPC, lines, SSE, header values (pure, fuzzed).
 
+#[doc(hidden)]
+pub mod fuzz;
 pub mod header;
 pub mod json;
 pub mod jsonrpc;
