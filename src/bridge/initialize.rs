@@ -4,7 +4,7 @@ use crate::bridge::request::own_members;
 use crate::mcp::{Era, ListKind, LogLevel, Method, Revision, ServerCapabilities, meta};
 use crate::wire::json::{self, Kind, Object};
 use crate::wire::jsonrpc::error::result_json;
-use crate::wire::jsonrpc::{Call, Code, Rejected, RequestId, Response};
+use crate::wire::jsonrpc::{Call, Code, Outcome, Rejected, RequestId, Response};
 use bytes::Bytes;
 
 /// Most characters of instructions that are taken from one upstream.
@@ -88,7 +88,7 @@ pub fn probe_verdict(response: &Response) -> Verdict {
     match (response.result(), response.error_code()) {
         (Some(result), _) => discovered(&response.bytes, result),
         (None, Some(-32022)) => refused(response),
-        (None, Some(code @ (-32020 | -32021))) => {
+        (None, Some(code @ (-32020 | -32021))) if is_modern(response, code) => {
             Verdict::Incompatible(format!("it refuses server/discover with {code}"))
         }
         _ => Verdict::Legacy,
@@ -117,14 +117,22 @@ fn versions(bytes: &[u8], object: &Object, key: &str) -> Option<Vec<String>> {
     Some(elements.iter().filter_map(|v| v.text(bytes).map(|text| text.into_owned())).collect())
 }
 
+/// `error.data`, if it is an object.
+fn data(response: &Response) -> Option<Object> {
+    let Outcome::Error { error, .. } = &response.outcome else { return None };
+    let data = error.value(&response.bytes, "data")?;
+    (data.kind == Kind::Object).then(|| Object::read(&response.bytes, data.span).ok())?
+}
+
+/// Whether an error has the form that the modern era gives to its code: a legacy server may use
+/// the number for anything.
+fn is_modern(response: &Response, code: i64) -> bool {
+    let required = || data(response)?.value(&response.bytes, "requiredCapabilities");
+    code != -32021 || required().is_some_and(|value| value.kind == Kind::Object)
+}
+
 fn refused(response: &Response) -> Verdict {
-    let crate::wire::jsonrpc::Outcome::Error { error, .. } = &response.outcome else {
-        return Verdict::Legacy;
-    };
-    let bytes = &response.bytes;
-    let data = error.value(bytes, "data").filter(|value| value.kind == Kind::Object);
-    let data = data.and_then(|data| Object::read(bytes, data.span).ok());
-    let versions = data.and_then(|data| versions(bytes, &data, "supported"));
+    let versions = data(response).and_then(|data| versions(&response.bytes, &data, "supported"));
     versions.map_or(Verdict::Legacy, |versions| choose(&versions))
 }
 
@@ -292,11 +300,14 @@ mod tests {
             r#""result":{"tools":[]}"#,
             r#""error":{"code":-32022,"message":"m","data":{"supported":["2025-11-25"]}}"#,
             r#""error":{"code":-32022,"message":"m"}"#,
+            r#""error":{"code":-32021,"message":"m"}"#,
         ] {
             assert_eq!(verdict(legacy), "Legacy", "{legacy}");
         }
         let later = r#""error":{"code":-32022,"message":"m","data":{"supported":["2027-01-01"]}}"#;
         assert!(verdict(later).starts_with("Incompatible"));
+        let needs = r#""error":{"code":-32021,"message":"m","data":{"requiredCapabilities":{}}}"#;
+        assert!(verdict(needs).starts_with("Incompatible"));
         let same = r#""error":{"code":-32022,"message":"m","data":{"supported":["2026-07-28"]}}"#;
         assert!(verdict(same).starts_with("RetryAt"));
     }

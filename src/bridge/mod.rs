@@ -4,6 +4,7 @@
 //! names and URIs where several upstreams share one endpoint; protocol metadata and error codes
 //! where the eras differ. Everything else stays byte for byte.
 
+mod content;
 pub mod initialize;
 pub mod listen;
 pub mod notification;

@@ -1,7 +1,7 @@
 //! A client's request as its upstream gets it.
 
 use crate::mcp::{Era, LogLevel, Method, Revision, Routing, meta};
-use crate::wire::json::{Object, Span};
+use crate::wire::json::{Kind, Object, Span, Value};
 use crate::wire::jsonrpc::{Call, Request};
 use crate::wire::splice::Splice;
 
@@ -56,7 +56,7 @@ pub fn request(edit: &RequestEdit<'_>) -> Splice {
     let call = &edit.request.call;
     let mut splice = Splice::new();
     splice.replace(edit.request.id_span, edit.id);
-    if let Some(token) = call.meta_value(meta::PROGRESS_TOKEN) {
+    if let Some(token) = progress_token(call) {
         splice.replace(token.span, edit.progress_token);
     }
     if let (Some(name), Some(at)) = (edit.rename, routed_by(call)) {
@@ -70,18 +70,48 @@ pub fn request(edit: &RequestEdit<'_>) -> Splice {
     splice
 }
 
+/// The client's progress token; anything but a string or a number asks for no progress (MCP
+/// basic/patterns/progress).
+pub fn progress_token(call: &Call) -> Option<Value> {
+    let token = call.meta_value(meta::PROGRESS_TOKEN)?;
+    matches!(token.kind, Kind::String | Kind::Number).then_some(token)
+}
+
+/// What `params.ref` of a completion refers to (MCP server/utilities/completion).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reference {
+    /// A prompt, by the name in this string value.
+    Prompt(Value),
+    /// A resource or template, by the URI in this string value.
+    Resource(Value),
+}
+
+/// The reference of a completion; `None` for another shape. A member that occurs twice is another
+/// shape too: who is asked must not depend on which of the two is read.
+pub fn reference(call: &Call) -> Option<Reference> {
+    let bytes = &call.bytes;
+    let value = call.param("ref").filter(|value| value.kind == Kind::Object)?;
+    let object = Object::read(bytes, value.span).ok()?;
+    if object.duplicate(bytes).is_some() {
+        return None;
+    }
+    let text = |key| object.value(bytes, key).filter(|value| value.text(bytes).is_some());
+    match object.text(bytes, "type")?.as_ref() {
+        "ref/prompt" => text("name").map(Reference::Prompt),
+        "ref/resource" => text("uri").map(Reference::Resource),
+        _ => None,
+    }
+}
+
 /// Where the name or URI stands that the request is routed by.
 fn routed_by(call: &Call) -> Option<Span> {
     let at = |key| call.param(key).map(|value| value.span);
     match Method::parse(&call.method_name())?.route() {
         Routing::Tool | Routing::Prompt => at("name"),
         Routing::Resource => at("uri"),
-        Routing::Completion => {
-            let reference = Object::read(&call.bytes, call.param("ref")?.span).ok()?;
-            let kind = reference.text(&call.bytes, "type")?;
-            let key = if kind == "ref/prompt" { "name" } else { "uri" };
-            reference.value(&call.bytes, key).map(|value| value.span)
-        }
+        Routing::Completion => match reference(call)? {
+            Reference::Prompt(value) | Reference::Resource(value) => Some(value.span),
+        },
         _ => None,
     }
 }
@@ -168,6 +198,44 @@ mod tests {
         let complete = r#"{"jsonrpc":"2.0","id":1,"method":"completion/complete","params":{"ref":{"type":"ref/resource","uri":"u"},"argument":{"name":"uri","value":"u"}}}"#;
         let expected = r#"{"jsonrpc":"2.0","id":77,"method":"completion/complete","params":{"ref":{"type":"ref/resource","uri":"w"},"argument":{"name":"uri","value":"u"}}}"#;
         assert_eq!(edited(complete, Era::Legacy, Era::Legacy, Some(b"\"w\"")), expected);
+    }
+
+    #[test]
+    fn a_reference_names_one_thing_or_nothing() {
+        let read = |reference: &str| {
+            let text = format!(
+                r#"{{"jsonrpc":"2.0","id":1,"method":"completion/complete","params":{{"ref":{reference}}}}}"#
+            );
+            let call = parse(&text).call;
+            Some(match super::reference(&call)? {
+                Reference::Prompt(value) => format!("prompt {}", value.text(&call.bytes)?),
+                Reference::Resource(value) => format!("resource {}", value.text(&call.bytes)?),
+            })
+        };
+        assert_eq!(read(r#"{"type":"ref/prompt","name":"a"}"#).as_deref(), Some("prompt a"));
+        assert_eq!(read(r#"{"uri":"a:b","type":"ref/resource"}"#).as_deref(), Some("resource a:b"));
+        for other in [
+            r#""a""#,
+            "[]",
+            "{}",
+            r#"{"type":"ref/tool","name":"a"}"#,
+            r#"{"type":"ref/prompt","uri":"a"}"#,
+            r#"{"type":"ref/prompt","name":7}"#,
+            r#"{"type":"ref/prompt","name":"a","n\u0061me":"b"}"#,
+            r#"{"type":"ref/prompt","name":"a","type":"ref/resource","uri":"b"}"#,
+        ] {
+            assert_eq!(read(other), None, "{other}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_progress_token_stays() {
+        for token in ["null", "true", "[]", "{}"] {
+            let text = format!(
+                r#"{{"jsonrpc":"2.0","id":77,"method":"m","params":{{"_meta":{{"progressToken":{token}}}}}}}"#
+            );
+            assert_eq!(edited(&text, Era::Legacy, Era::Legacy, None), text);
+        }
     }
 
     #[test]

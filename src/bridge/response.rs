@@ -1,10 +1,10 @@
 //! An upstream's response as the client gets it.
 
-use crate::mcp::{Era, Method, Revision, Routing};
-use crate::wire::json::{self, Kind, Object, Span, Value};
+use crate::bridge::content::{Content, marked, objects};
+use crate::mcp::{Era, Method, Revision};
+use crate::wire::json::{self, JsonError, Kind, Member, Object, Value};
 use crate::wire::jsonrpc::{Outcome, Response};
 use crate::wire::splice::Splice;
-use crate::wire::uri;
 
 /// A response and what it is to become.
 #[derive(Debug)]
@@ -57,206 +57,137 @@ pub fn response(edit: &ResponseEdit<'_>) -> Bridged {
 
 fn bridge_result(edit: &ResponseEdit<'_>, result: &Object, mut splice: Splice) -> Bridged {
     let bytes = &edit.response.bytes;
-    let client = edit.client.era();
-    if client == Era::Legacy && edit.upstream == Era::Modern {
-        let kind = result.text(bytes, "resultType");
-        if kind.is_some_and(|kind| kind != "complete") {
-            return Bridged::Refused("it asks for input that this client cannot be asked for");
+    let kind = result.text(bytes, "resultType");
+    match (edit.client.era(), edit.upstream) {
+        (Era::Legacy, Era::Modern) => {
+            if kind.is_some_and(|kind| kind != COMPLETE) {
+                return Bridged::Refused("it asks for input that this client cannot be asked for");
+            }
+            unstructure(edit, result, &mut splice);
         }
-        downgrade(edit, result, &mut splice);
-    }
-    if client == Era::Modern {
-        match edit.upstream {
-            Era::Legacy => complete(edit, result, &mut splice),
-            Era::Modern => make_private(edit, result, &mut splice),
+        (Era::Modern, Era::Legacy) => complete(edit, result, &mut splice),
+        (Era::Modern, Era::Modern) if edit.private && kind.is_none_or(|kind| kind == COMPLETE) => {
+            make_private(edit, result, &mut splice);
         }
+        _ => {}
     }
-    if let Some(slug) = edit.space {
-        Spaced { bytes, slug, splice: &mut splice }.result(edit.method, result);
+    let mut content = Content {
+        bytes,
+        slug: edit.space,
+        client: edit.client,
+        upstream: edit.upstream,
+        splice: &mut splice,
+    };
+    match content.result(edit.method, result) {
+        Ok(()) => Bridged::Edited { splice, code: None },
+        Err(JsonError::LoneSurrogate) => Bridged::Refused("its result holds a uri that is no text"),
+        Err(_) => Bridged::Refused("its result has too many members to be read"),
     }
-    Bridged::Edited { splice, code: None }
 }
 
-/// What the modern era demands of a result and a legacy upstream does not say.
+/// `resultType` of a final result.
+const COMPLETE: &str = "complete";
+
+/// What the modern era demands of a result and a legacy upstream does not say. Whatever a legacy
+/// upstream means by a `resultType`, its result is the final one.
 fn complete(edit: &ResponseEdit<'_>, result: &Object, splice: &mut Splice) {
     let bytes = &edit.response.bytes;
     let mut added: Vec<&[u8]> = Vec::new();
-    let cached = edit.method.is_cacheable();
-    for (key, member, wanted) in [
-        ("resultType", &b"\"resultType\":\"complete\""[..], true),
-        ("ttlMs", b"\"ttlMs\":0", cached),
-        ("cacheScope", b"\"cacheScope\":\"private\"", cached),
-    ] {
-        if wanted && result.get(bytes, key).is_none() {
-            added.push(member);
+    for kind in result.all(bytes, "resultType") {
+        if kind.text(bytes).as_deref() != Some(COMPLETE) {
+            splice.replace(kind.span, b"\"complete\"");
         }
+    }
+    if result.get(bytes, "resultType").is_none() {
+        added.push(b"\"resultType\":\"complete\"");
+    }
+    if edit.method.is_cacheable() {
+        if result.get(bytes, "ttlMs").is_none() {
+            added.push(b"\"ttlMs\":0");
+        }
+        let scope = private_scope(bytes, result, edit.private, splice);
+        added.extend(scope);
     }
     splice.edit_members(result, &[], &added);
 }
 
 fn make_private(edit: &ResponseEdit<'_>, result: &Object, splice: &mut Splice) {
-    if let (true, Some(scope)) = (edit.private, result.value(&edit.response.bytes, "cacheScope")) {
-        splice.replace(scope.span, b"\"private\"");
+    if edit.method.is_cacheable() {
+        let scope = private_scope(&edit.response.bytes, result, true, splice);
+        splice.edit_members(result, &[], scope.as_slice());
     }
 }
 
-/// Content that the client's revision has no form for.
-fn downgrade(edit: &ResponseEdit<'_>, result: &Object, splice: &mut Splice) {
-    let bytes = &edit.response.bytes;
-    if edit.method != Method::ToolsCall {
+/// The member to add to a result that does not say who may cache it. With `always`, what it says
+/// is replaced (MCP 2026-07-28 server/utilities/caching).
+fn private_scope(
+    bytes: &[u8],
+    result: &Object,
+    always: bool,
+    splice: &mut Splice,
+) -> Option<&'static [u8]> {
+    for scope in result.all(bytes, "cacheScope") {
+        if always && scope.text(bytes).as_deref() != Some("private") {
+            splice.replace(scope.span, b"\"private\"");
+        }
+    }
+    result.get(bytes, "cacheScope").is_none().then_some(b"\"cacheScope\":\"private\"")
+}
+
+/// Legacy revisions know structured content as an object only.
+fn unstructure(edit: &ResponseEdit<'_>, result: &Object, splice: &mut Splice) {
+    if edit.method != Method::ToolsCall || edit.client.structures_anything() {
         return;
     }
-    let structured = result.members.iter().position(|member| {
-        json::key_is(bytes, member.key, "structuredContent") && member.value.kind != Kind::Object
-    });
-    splice.edit_members(result, structured.as_slice(), &[]);
-    let Some(content) = result.value(bytes, "content") else { return };
-    for block in json::elements(bytes, content.span).unwrap_or_default() {
-        let Some(object) = read(bytes, block) else { continue };
-        let text = match object.text(bytes, "type").as_deref() {
-            Some("audio") if !edit.client.has_audio() => {
-                "[audio, which this client cannot play]".into()
-            }
-            Some("resource_link") if !edit.client.has_resource_links() => {
-                object.text(bytes, "uri").unwrap_or_default()
-            }
-            _ => continue,
-        };
-        let mut replacement = b"{\"type\":\"text\",\"text\":".to_vec();
-        json::encode_string(&text, &mut replacement);
-        replacement.push(b'}');
-        splice.replace(block.span, &replacement);
-    }
-}
-
-fn read(bytes: &[u8], value: Value) -> Option<Object> {
-    (value.kind == Kind::Object).then(|| Object::read(bytes, value.span).ok())?
-}
-
-/// The places of a result where resource URIs stand, and no others: never text, structured
-/// content or icons.
-struct Spaced<'a> {
-    bytes: &'a [u8],
-    slug: &'a str,
-    splice: &'a mut Splice,
-}
-
-impl Spaced<'_> {
-    fn result(&mut self, method: Method, result: &Object) {
-        match method.route() {
-            Routing::Tool => {
-                self.each(result.value(self.bytes, "content"), Self::block);
-                self.ui(result);
-            }
-            Routing::Prompt => self.each(result.value(self.bytes, "messages"), Self::message),
-            Routing::Resource => self.each(result.value(self.bytes, "contents"), Self::contents),
-            _ => {}
-        }
-    }
-
-    fn each(&mut self, list: Option<Value>, visit: fn(&mut Self, &Object)) {
-        let Some(list) = list.filter(|list| list.kind == Kind::Array) else { return };
-        for element in json::elements(self.bytes, list.span).unwrap_or_default() {
-            if let Some(object) = read(self.bytes, element) {
-                visit(self, &object);
-            }
-        }
-    }
-
-    fn message(&mut self, message: &Object) {
-        let Some(content) = message.value(self.bytes, "content") else { return };
-        match content.kind {
-            Kind::Array => self.each(Some(content), Self::block),
-            _ => {
-                if let Some(block) = read(self.bytes, content) {
-                    self.block(&block);
-                }
-            }
-        }
-    }
-
-    fn block(&mut self, block: &Object) {
-        match block.text(self.bytes, "type").as_deref() {
-            Some("resource_link") => self.uri(block),
-            Some("resource") => {
-                let resource = block.value(self.bytes, "resource");
-                if let Some(resource) = resource.and_then(|value| read(self.bytes, value)) {
-                    self.uri(&resource);
-                }
-            }
-            _ => {}
-        }
-    }
-
-    fn contents(&mut self, contents: &Object) {
-        self.uri(contents);
-    }
-
-    fn uri(&mut self, object: &Object) {
-        if let Some(uri) = object.value(self.bytes, "uri") {
-            self.wrap(uri);
-        }
-    }
-
-    fn wrap(&mut self, uri: Value) {
-        let text = uri.text(self.bytes);
-        if let Some(wrapped) = text.and_then(|text| uri::wrap(self.slug, &text)) {
-            self.splice.replace(uri.span, &json::string_token(&wrapped));
-        }
-    }
-
-    /// The resource that shows a result (MCP Apps).
-    fn ui(&mut self, result: &Object) {
-        let Some(meta) = result.value(self.bytes, "_meta").and_then(|v| read(self.bytes, v)) else {
-            return;
-        };
-        if let Some(flat) = meta.value(self.bytes, "ui/resourceUri") {
-            self.wrap(flat);
-        }
-        if let Some(ui) = meta.value(self.bytes, "ui").and_then(|v| read(self.bytes, v))
-            && let Some(uri) = ui.value(self.bytes, "resourceUri")
-        {
-            self.wrap(uri);
-        }
-    }
+    let unknown = |member: &Member| {
+        let structured = json::key_is(&edit.response.bytes, member.key, "structuredContent");
+        structured && member.value.kind != Kind::Object
+    };
+    let members = result.members.iter().enumerate();
+    let removed: Vec<usize> =
+        members.filter(|(_, member)| unknown(member)).map(|(index, _)| index).collect();
+    splice.edit_members(result, &removed, &[]);
 }
 
 const HOP_BY_HOP: &str = "it did not accept the form of our request";
 
 fn bridge_error(edit: &ResponseEdit<'_>, error: &Object, code: i64, mut splice: Splice) -> Bridged {
     let bytes = &edit.response.bytes;
-    let uri = data_uri(bytes, error);
+    let (Ok(uris), slug) = (data_uris(bytes, error), edit.space) else {
+        return Bridged::Refused("its error has too many members to be read");
+    };
+    let missing_resource = edit.method == Method::ResourcesRead && !uris.is_empty();
     let mapped = match (edit.client.era(), edit.upstream, code) {
         (_, _, -32020 | -32022) => return Bridged::Refused(HOP_BY_HOP),
         (Era::Modern, Era::Legacy, -32042) => {
             return Bridged::Refused("it wants a url to be opened first");
         }
         (Era::Modern, Era::Legacy, -32002) => -32602,
-        (Era::Legacy, Era::Modern, -32602)
-            if edit.method == Method::ResourcesRead && uri.is_some() =>
-        {
-            -32002
-        }
+        // what a legacy server chose freely means something else in the modern era
+        (Era::Modern, Era::Legacy, -32099..=-32020) => -32603,
+        (Era::Legacy, Era::Modern, -32602) if missing_resource => -32002,
         (_, _, code) => code,
     };
-    if mapped != code
-        && let Some(value) = error.value(bytes, "code")
-    {
+    for value in error.all(bytes, "code").filter(|_| mapped != code) {
         splice.replace(value.span, mapped.to_string().as_bytes());
     }
-    if let (Some(slug), -32602 | -32002, Some((span, uri))) = (edit.space, code, uri)
-        && let Some(wrapped) = uri::wrap(slug, &uri)
-    {
-        splice.replace(span, &json::string_token(&wrapped));
+    for uri in uris.into_iter().filter(|_| matches!(code, -32602 | -32002)) {
+        match marked(bytes, slug, uri) {
+            Ok(Some(marked)) => splice.replace(uri.span, &json::string_token(&marked)),
+            Ok(None) => {}
+            Err(_) => return Bridged::Refused("its error holds a uri that is no text"),
+        }
     }
     Bridged::Edited { splice, code: Some(mapped) }
 }
 
-/// `error.data.uri`, and where it stands.
-fn data_uri(bytes: &[u8], error: &Object) -> Option<(Span, String)> {
-    let data = read(bytes, error.value(bytes, "data")?)?;
-    let uri = data.value(bytes, "uri")?;
-    Some((uri.span, uri.text(bytes)?.into_owned()))
+/// The places of `error.data.uri`.
+fn data_uris(bytes: &[u8], error: &Object) -> Result<Vec<Value>, JsonError> {
+    let mut uris = Vec::new();
+    for data in objects(bytes, error, "data") {
+        uris.extend(data?.all(bytes, "uri").filter(|uri| uri.kind == Kind::String));
+    }
+    Ok(uris)
 }
 
 #[cfg(test)]
@@ -277,11 +208,18 @@ mod tests {
         client: Revision,
         upstream: Era,
         space: Option<&'static str>,
+        private: bool,
     }
 
     impl Case {
         fn same(method: Method) -> Self {
-            Self { method, client: Revision::MODERN, upstream: Era::Modern, space: None }
+            Self {
+                method,
+                client: Revision::MODERN,
+                upstream: Era::Modern,
+                space: None,
+                private: false,
+            }
         }
 
         fn run(&self, text: &str) -> Result<String, &'static str> {
@@ -293,7 +231,7 @@ mod tests {
                 client: self.client,
                 upstream: self.upstream,
                 space: self.space,
-                private: false,
+                private: self.private,
             };
             match super::response(&edit) {
                 Bridged::Edited { splice, .. } => {
@@ -352,7 +290,7 @@ mod tests {
 
     #[test]
     fn a_legacy_client_gets_what_its_revision_can_say() {
-        let case = |client, method| Case { method, client, upstream: Era::Modern, space: None };
+        let case = |client, method| Case { client, ..Case::same(method) };
         let text = r#"{"jsonrpc":"2.0","id":1,"result":{"resultType":"complete","structuredContent":[1],"content":[{"type":"audio","data":"x"},{"type":"resource_link","uri":"a:b"}]}}"#;
         assert_eq!(
             case(Revision::V2024_11_05, Method::ToolsCall).run(text).expect("edited"),
@@ -378,5 +316,121 @@ mod tests {
         }
         let text = r#"{"jsonrpc":"2.0","id":1,"error":{"code":-32021,"message":"m"}}"#;
         assert!(Case::same(Method::ToolsCall).run(text).is_ok());
+    }
+
+    #[test]
+    fn content_that_becomes_text_keeps_the_slug_of_its_uri() {
+        let link = r#"{"type":"resource_link","name":"n","uri":"a:b"}"#;
+        let audio = r#"{"data":"x","type":"audio"}"#;
+        let oldest = Revision::V2024_11_05;
+        let tool = format!(r#"{{"jsonrpc":"2.0","id":1,"result":{{"content":[{link},{audio}]}}}}"#);
+        let case = Case { client: oldest, space: Some("fs"), ..Case::same(Method::ToolsCall) };
+        let text = r#"{"type":"text","text":"mcp-fs+a:b"}"#;
+        let note = r#"{"type":"text","text":"[audio, which this client cannot play]"}"#;
+        let expected = tool.replace("\"id\":1", "\"id\":\"c\"").replace(link, text);
+        assert_eq!(case.run(&tool).expect("edited"), expected.replace(audio, note));
+        let prompt = format!(
+            r#"{{"jsonrpc":"2.0","id":1,"result":{{"messages":[{{"content":{link},"role":"user"}},{{"content":[{audio}]}}]}}}}"#
+        );
+        let case = Case { method: Method::PromptsGet, ..case };
+        let expected = prompt.replace("\"id\":1", "\"id\":\"c\"").replace(link, text);
+        assert_eq!(case.run(&prompt).expect("edited"), expected.replace(audio, note));
+    }
+
+    #[test]
+    fn no_second_member_hides_a_uri() {
+        let case = |method| Case { space: Some("fs"), ..Case::same(method) };
+        for (method, result) in [
+            (Method::ToolsCall, r#""content":[],"content":[{"type":"resource_link","uri":"u:1"}]"#),
+            (
+                Method::ToolsCall,
+                r#""content":[{"type":"text","type":"resource_link","uri":"u:1","u\u0072i":"u:1"}]"#,
+            ),
+            (
+                Method::ToolsCall,
+                r#""content":[{"resource":7,"resource":{"uri":"u:1"},"type":"resource","resource":{"uri":"u:1"}}]"#,
+            ),
+            (
+                Method::ToolsCall,
+                r#""_meta":{"ui":{}},"_meta":{"ui":{"resourceUri":"u:1","resourceUri":"u:1"}}"#,
+            ),
+            (Method::ResourcesRead, r#""contents":[[],{"uri":"u:1","uri":"u:1"}]"#),
+            (
+                Method::PromptsGet,
+                r#""messages":[{"content":[],"content":{"type":"resource_link","uri":"u:1"}}]"#,
+            ),
+        ] {
+            let text = format!(r#"{{"jsonrpc":"2.0","id":1,"result":{{{result}}}}}"#);
+            let out = case(method).run(&text).expect("edited");
+            let expected =
+                text.replace("\"id\":1", "\"id\":\"c\"").replace("\"u:1\"", "\"mcp-fs+u:1\"");
+            assert_eq!(out, expected);
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_marked_is_not_relayed() {
+        let case = Case { space: Some("fs"), ..Case::same(Method::ResourcesRead) };
+        let text = r#"{"jsonrpc":"2.0","id":1,"result":{"contents":[{"uri":"a:\ud800"}]}}"#;
+        assert_eq!(case.run(text), Err("its result holds a uri that is no text"));
+        let members = vec!["\"k\":0"; json::MAX_MEMBERS + 1].join(",");
+        let text = format!(r#"{{"jsonrpc":"2.0","id":1,"result":{{"contents":[{{{members}}}]}}}}"#);
+        assert_eq!(case.run(&text), Err("its result has too many members to be read"));
+        let alone = Case { space: None, ..case };
+        assert!(alone.run(&text).is_ok());
+    }
+
+    #[test]
+    fn a_personal_result_is_private_whatever_it_says() {
+        let case = |upstream| Case { upstream, private: true, ..Case::same(Method::ResourcesRead) };
+        for upstream in [Era::Legacy, Era::Modern] {
+            let said = r#"{"jsonrpc":"2.0","id":1,"result":{"resultType":"complete","ttlMs":1,"cacheScope" : "public"}}"#;
+            let out = case(upstream).run(said).expect("edited");
+            assert_eq!(out, said.replace("\"id\":1", "\"id\":\"c\"").replace("public", "private"));
+            let unsaid = r#"{"jsonrpc":"2.0","id":1,"result":{"resultType":"complete","ttlMs":1}}"#;
+            assert_eq!(
+                case(upstream).run(unsaid).expect("edited"),
+                r#"{"jsonrpc":"2.0","id":"c","result":{"cacheScope":"private","resultType":"complete","ttlMs":1}}"#
+            );
+        }
+        let asks = r#"{"jsonrpc":"2.0","id":"c","result":{"resultType":"input_required","requestState":"s"}}"#;
+        assert_eq!(case(Era::Modern).run(asks).expect("edited"), asks);
+        let call = Case { method: Method::ToolsCall, ..case(Era::Modern) };
+        let done = r#"{"jsonrpc":"2.0","id":"c","result":{"resultType":"complete"}}"#;
+        assert_eq!(call.run(done).expect("edited"), done);
+    }
+
+    #[test]
+    fn a_legacy_result_is_final_whatever_it_says() {
+        let text = r#"{"jsonrpc":"2.0","id":"c","result":{"resultType":"input_required"}}"#;
+        let case = Case { upstream: Era::Legacy, ..Case::same(Method::ToolsCall) };
+        assert_eq!(case.run(text).expect("edited"), text.replace("input_required", "complete"));
+        let legacy = Case { client: Revision::LATEST_LEGACY, ..case };
+        assert_eq!(legacy.run(text).expect("edited"), text);
+    }
+
+    #[test]
+    fn codes_that_mean_something_else_in_the_other_era_are_mapped() {
+        let error = |code| {
+            format!(r#"{{"jsonrpc":"2.0","id":"c","error":{{"message":"m","code":{code}}}}}"#)
+        };
+        let case = Case { upstream: Era::Legacy, ..Case::same(Method::ToolsCall) };
+        for (code, mapped) in [
+            (-32021, -32603),
+            (-32050, -32603),
+            (-32099, -32603),
+            (-32100, -32100),
+            (-32002, -32602),
+            (-32019, -32019),
+            (-32000, -32000),
+            (7, 7),
+        ] {
+            assert_eq!(case.run(&error(code)), Ok(error(mapped)));
+        }
+        assert!(case.run(&error(-32042)).is_err());
+        let legacy = Case { client: Revision::LATEST_LEGACY, ..case };
+        for code in [-32042, -32050, -32002] {
+            assert_eq!(legacy.run(&error(code)), Ok(error(code)));
+        }
     }
 }

@@ -1,7 +1,7 @@
 //! From a client's request to the upstream that serves it.
 
 use crate::bridge::initialize::{merge_instructions, set_level_request};
-use crate::bridge::request::{RequestEdit, Stamp, request};
+use crate::bridge::request::{self, Reference, RequestEdit, Stamp};
 use crate::catalog::merge::Target;
 use crate::catalog::param_header::ParamHeaders;
 use crate::catalog::single::render_single;
@@ -184,7 +184,7 @@ impl Relay {
             Ok(sent) => sent.map_err(failed)?,
             Err(_) => return Err(failed(crate::upstream::CallError::TimedOut)),
         }
-        let token = message.call.meta_value("progressToken");
+        let token = request::progress_token(&message.call);
         let ends = Ends {
             id: message.id.clone(),
             token: token.map(|token| message.call.slice(token.span)),
@@ -270,7 +270,7 @@ fn subject(method: Method, message: &Request) -> Result<Cow<'_, str>, Rejected> 
     let (member, found) = match method.route() {
         Routing::Tool | Routing::Prompt => ("params.name", message.call.param_text("name")),
         Routing::Resource => ("params.uri", message.call.param_text("uri")),
-        Routing::Completion => ("params.ref", reference(message).map(|(_, text)| text.into())),
+        Routing::Completion => ("params.ref", reference(message).map(|(_, text)| text)),
         _ => return Ok(Cow::Borrowed("")),
     };
     found.ok_or_else(|| {
@@ -279,17 +279,12 @@ fn subject(method: Method, message: &Request) -> Result<Cow<'_, str>, Rejected> 
 }
 
 /// Whether a completion is for a prompt, and the prompt's name or the resource's URI.
-fn reference(message: &Request) -> Option<(bool, String)> {
-    let bytes = &message.call.bytes;
-    let reference = message.call.param("ref").filter(|r| r.kind == json::Kind::Object)?;
-    let reference = json::Object::read(bytes, reference.span).ok()?;
-    let kind = reference.text(bytes, "type")?;
-    let member = match kind.as_ref() {
-        "ref/prompt" => "name",
-        "ref/resource" => "uri",
-        _ => return None,
+fn reference(message: &Request) -> Option<(bool, Cow<'_, str>)> {
+    let (is_prompt, value) = match request::reference(&message.call)? {
+        Reference::Prompt(name) => (true, name),
+        Reference::Resource(uri) => (false, uri),
     };
-    Some((member == "name", reference.text(bytes, member)?.into_owned()))
+    Some((is_prompt, value.text(&message.call.bytes)?))
 }
 
 fn aggregate_route(
@@ -352,7 +347,7 @@ fn prepare(
         rename: route.rename.as_deref(),
         stamp: stamp.as_ref(),
     };
-    let splice = request(&edit);
+    let splice = request::request(&edit);
     let body = match message.call.bytes.len() {
         0..COPY_BELOW => vec![splice.apply(&message.call.bytes)],
         _ => splice.chunks(&message.call.bytes),

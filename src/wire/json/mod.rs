@@ -22,6 +22,9 @@ pub const MAX_DEPTH: u32 = 128;
 /// Most members of one object whose members are looked at (not of those that are passed over).
 pub const MAX_MEMBERS: usize = 4096;
 
+/// Most elements of one array whose elements are looked at.
+pub const MAX_ELEMENTS: usize = 1 << 16;
+
 /// Why bytes are not acceptable JSON.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum JsonError {
@@ -39,6 +42,8 @@ pub enum JsonError {
     WrongKind(u32),
     /// One object has more than [`MAX_MEMBERS`] members.
     TooManyMembers,
+    /// One array has more than [`MAX_ELEMENTS`] elements.
+    TooManyElements,
     /// Larger than 4 GiB, which no limit allows.
     TooLarge,
 }
@@ -53,6 +58,7 @@ impl fmt::Display for JsonError {
             Self::LoneSurrogate => write!(f, "an escape stands for no character"),
             Self::WrongKind(at) => write!(f, "a value of another kind was expected at offset {at}"),
             Self::TooManyMembers => write!(f, "an object has more than {MAX_MEMBERS} members"),
+            Self::TooManyElements => write!(f, "an array has more than {MAX_ELEMENTS} elements"),
             Self::TooLarge => write!(f, "larger than 4 gib"),
         }
     }
@@ -206,10 +212,17 @@ impl Object {
 }
 
 /// The elements of an array, in their order.
+///
+/// # Errors
+/// Another kind of value, or more than [`MAX_ELEMENTS`] elements: positions take more memory than
+/// what they stand for.
 pub fn elements(bytes: &[u8], span: Span) -> Result<Vec<Value>, JsonError> {
     let mut scanner = Scanner::at(bytes, span)?;
     let mut found = Vec::new();
     scanner.array(|scanner| {
+        if found.len() == MAX_ELEMENTS {
+            return Err(JsonError::TooManyElements);
+        }
         found.push(scanner.value()?);
         Ok(())
     })?;
@@ -307,6 +320,14 @@ mod tests {
             }
         }
         assert!(accepts("\"\u{80}\u{ff}\u{1f600} and more text\""));
+    }
+
+    #[test]
+    fn positions_are_kept_of_so_many_elements() {
+        let array = |count: usize| format!("[{}0]", "0,".repeat(count - 1)).into_bytes();
+        let count = |bytes: &[u8]| elements(bytes, Span::whole(bytes)).map(|found| found.len());
+        assert_eq!(count(&array(MAX_ELEMENTS)), Ok(MAX_ELEMENTS));
+        assert_eq!(count(&array(MAX_ELEMENTS + 1)), Err(JsonError::TooManyElements));
     }
 
     #[test]

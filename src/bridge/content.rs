@@ -1,0 +1,214 @@
+//! The content of a result: where resource URIs stand in it, and what a client's revision has no
+//! form for.
+//!
+//! One pass over the bytes, and only over those of the member that holds content. URIs get the
+//! slug of their upstream in every place of MCP server/tools, server/prompts and server/resources
+//! that holds one, and nowhere else: text, structured content and icons are payload. A member that
+//! occurs twice is edited each time, because readers differ in which one they take.
+
+use crate::mcp::{Era, Method, Revision, Routing};
+use crate::wire::json::{self, JsonError, Kind, Object, Scanner, Span, Value};
+use crate::wire::splice::Splice;
+use crate::wire::uri;
+
+/// A URI of the upstream as the clients of a shared endpoint see it; `None` where it stays.
+///
+/// # Errors
+/// [`JsonError::LoneSurrogate`] for one that is not text: it could not be marked as its upstream's.
+pub(super) fn marked(
+    bytes: &[u8],
+    slug: Option<&str>,
+    uri: Value,
+) -> Result<Option<String>, JsonError> {
+    let (Some(slug), Kind::String) = (slug, uri.kind) else { return Ok(None) };
+    let text = uri.text(bytes).ok_or(JsonError::LoneSurrogate)?;
+    Ok(uri::wrap(slug, &text))
+}
+
+/// The walk over one result.
+pub(super) struct Content<'a> {
+    /// The message.
+    pub(super) bytes: &'a [u8],
+    /// The slug that URIs get, where several upstreams share the endpoint.
+    pub(super) slug: Option<&'a str>,
+    /// The revision that the client must find a form in.
+    pub(super) client: Revision,
+    /// The era of the upstream: content is only ever downgraded from the modern one.
+    pub(super) upstream: Era,
+    /// Where the edits go.
+    pub(super) splice: &'a mut Splice,
+}
+
+/// A block of content, with what its place in the result makes of it.
+struct Block {
+    object: Object,
+    /// What stands under `resource`.
+    embedded: Vec<Object>,
+}
+
+type Visit<'a> = fn(&mut Content<'a>, &mut Scanner<'_>) -> Result<Value, JsonError>;
+
+impl<'a> Content<'a> {
+    /// Edits the content of a method's result.
+    ///
+    /// # Errors
+    /// For an object with too many members to be looked at, and for a URI that is not text.
+    pub(super) fn result(&mut self, method: Method, result: &Object) -> Result<(), JsonError> {
+        let (key, visit): (&str, Visit<'a>) = match method.route() {
+            Routing::Tool => ("content", Self::block),
+            Routing::Prompt => ("messages", Self::message),
+            Routing::Resource => ("contents", Self::contents),
+            _ => return Ok(()),
+        };
+        if self.slug.is_none() && !self.downgrades() {
+            return Ok(());
+        }
+        for value in result.all(self.bytes, key) {
+            self.each(&mut Scanner::at(self.bytes, value.span)?, visit)?;
+        }
+        if method.route() == Routing::Tool {
+            self.ui(result)?;
+        }
+        Ok(())
+    }
+
+    /// Whether there can be content that this client has no form for.
+    fn downgrades(&self) -> bool {
+        self.upstream == Era::Modern
+            && !(self.client.has_audio() && self.client.has_resource_links())
+    }
+
+    /// Moves past a value; the objects in it, if it is an array, or itself are visited.
+    fn each(&mut self, scanner: &mut Scanner<'_>, visit: Visit<'a>) -> Result<Value, JsonError> {
+        match scanner.peek_kind()? {
+            Kind::Object => visit(self, scanner),
+            Kind::Array => {
+                let span = scanner.array(|scanner| match scanner.peek_kind()? {
+                    Kind::Object => visit(self, scanner).map(drop),
+                    _ => scanner.value().map(drop),
+                })?;
+                Ok(Value { kind: Kind::Array, span })
+            }
+            _ => scanner.value(),
+        }
+    }
+
+    /// A message of a prompt.
+    fn message(&mut self, scanner: &mut Scanner<'_>) -> Result<Value, JsonError> {
+        let bytes = self.bytes;
+        let message = scanner.object(|scanner, key| {
+            if json::key_is(bytes, key, "content") {
+                return self.each(scanner, Self::block);
+            }
+            scanner.value()
+        })?;
+        Ok(whole(message.span))
+    }
+
+    /// What was read of a resource.
+    fn contents(&mut self, scanner: &mut Scanner<'_>) -> Result<Value, JsonError> {
+        let contents = scanner.object(|scanner, _| scanner.value())?;
+        self.uris(&contents)?;
+        Ok(whole(contents.span))
+    }
+
+    fn block(&mut self, scanner: &mut Scanner<'_>) -> Result<Value, JsonError> {
+        let bytes = self.bytes;
+        let mut embedded = Vec::new();
+        let object = scanner.object(|scanner, key| {
+            if json::key_is(bytes, key, "resource") && scanner.peek_kind()? == Kind::Object {
+                let resource = scanner.object(|scanner, _| scanner.value())?;
+                let value = whole(resource.span);
+                embedded.push(resource);
+                return Ok(value);
+            }
+            scanner.value()
+        })?;
+        let span = object.span;
+        self.edit(&Block { object, embedded })?;
+        Ok(whole(span))
+    }
+
+    fn edit(&mut self, block: &Block) -> Result<(), JsonError> {
+        let is = |wanted| {
+            let mut types = block.object.all(self.bytes, "type");
+            types.any(|kind| kind.text(self.bytes).is_some_and(|text| text == wanted))
+        };
+        let (link, downgrades) = (is("resource_link"), self.downgrades());
+        if downgrades && link && !self.client.has_resource_links() {
+            return self.link_as_text(&block.object);
+        }
+        if downgrades && is("audio") && !self.client.has_audio() {
+            self.as_text(block.object.span, "[audio, which this client cannot play]");
+            return Ok(());
+        }
+        if link {
+            self.uris(&block.object)?;
+        }
+        if is("resource") {
+            for resource in &block.embedded {
+                self.uris(resource)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn link_as_text(&mut self, link: &Object) -> Result<(), JsonError> {
+        let uri = link.value(self.bytes, "uri");
+        let text = match uri {
+            Some(uri) => marked(self.bytes, self.slug, uri)?
+                .or_else(|| uri.text(self.bytes).map(std::borrow::Cow::into_owned)),
+            None => None,
+        };
+        self.as_text(link.span, &text.unwrap_or_default());
+        Ok(())
+    }
+
+    fn as_text(&mut self, block: Span, text: &str) {
+        let mut replacement = b"{\"type\":\"text\",\"text\":".to_vec();
+        json::encode_string(text, &mut replacement);
+        replacement.push(b'}');
+        self.splice.replace(block, &replacement);
+    }
+
+    fn uris(&mut self, object: &Object) -> Result<(), JsonError> {
+        object.all(self.bytes, "uri").try_for_each(|uri| self.mark(uri))
+    }
+
+    fn mark(&mut self, uri: Value) -> Result<(), JsonError> {
+        if let Some(marked) = marked(self.bytes, self.slug, uri)? {
+            self.splice.replace(uri.span, &json::string_token(&marked));
+        }
+        Ok(())
+    }
+
+    /// The resource that shows a result (MCP Apps), in both of its forms.
+    fn ui(&mut self, result: &Object) -> Result<(), JsonError> {
+        for meta in objects(self.bytes, result, "_meta") {
+            let meta = meta?;
+            for flat in meta.all(self.bytes, "ui/resourceUri") {
+                self.mark(flat)?;
+            }
+            for ui in objects(self.bytes, &meta, "ui") {
+                for uri in ui?.all(self.bytes, "resourceUri") {
+                    self.mark(uri)?;
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The members with this key that are objects.
+pub(super) fn objects<'a>(
+    bytes: &'a [u8],
+    object: &'a Object,
+    key: &'a str,
+) -> impl Iterator<Item = Result<Object, JsonError>> + 'a {
+    let values = object.all(bytes, key).filter(|value| value.kind == Kind::Object);
+    values.map(|value| Object::read(bytes, value.span))
+}
+
+fn whole(span: Span) -> Value {
+    Value { kind: Kind::Object, span }
+}
