@@ -127,6 +127,7 @@ fn merge(upstreams: &[Upstream]) -> Catalog {
             offer,
             enabled_tools: None,
             disabled_tools: &upstream.disabled,
+            is_current: true,
         })
         .collect();
     Catalog::merge(&sources, "__")

@@ -134,23 +134,18 @@ impl<'a> Content<'a> {
             let mut types = block.object.all(self.bytes, "type");
             types.any(|kind| kind.text(self.bytes).is_some_and(|text| text == wanted))
         };
-        let (link, downgrades) = (is("resource_link"), self.downgrades());
-        if downgrades && link && !self.client.has_resource_links() {
+        let (link, audio, embeds) = (is("resource_link"), is("audio"), is("resource"));
+        let downgrades = self.downgrades();
+        if link && downgrades && !self.client.has_resource_links() {
             return self.link_as_text(&block.object);
         }
-        if downgrades && is("audio") && !self.client.has_audio() {
+        if audio && downgrades && !self.client.has_audio() {
             self.as_text(block.object.span, "[audio, which this client cannot play]");
             return Ok(());
         }
-        if link {
-            self.uris(&block.object)?;
-        }
-        if is("resource") {
-            for resource in &block.embedded {
-                self.uris(resource)?;
-            }
-        }
-        Ok(())
+        let own = link.then_some(&block.object);
+        let embedded = if embeds { block.embedded.as_slice() } else { &[] };
+        own.into_iter().chain(embedded).try_for_each(|object| self.uris(object))
     }
 
     fn link_as_text(&mut self, link: &Object) -> Result<(), JsonError> {

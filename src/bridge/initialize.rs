@@ -59,6 +59,11 @@ pub fn list_request(id: u64, revision: Revision, kind: ListKind, cursor: Option<
     own_request(id, kind.method(), revision, &cursor.unwrap_or_default())
 }
 
+/// `ping` of ours, for legacy servers.
+pub fn ping_request(id: u64) -> Bytes {
+    own_request(id, Method::Ping, Revision::LATEST_LEGACY, "")
+}
+
 /// `logging/setLevel` of ours.
 pub fn set_level_request(id: u64, level: LogLevel) -> Bytes {
     let member = format!("\"level\":\"{}\"", level.as_str());

@@ -117,6 +117,7 @@ fn merged(listing: &Arc<Listing>, source: Era, client: Revision) {
         offer: &offer,
         enabled_tools: None,
         disabled_tools: &[],
+        is_current: true,
     };
     let catalog = Catalog::merge(&[source("a"), source("b")], "__");
     assert!(!catalog.differs(&catalog, listing.kind));

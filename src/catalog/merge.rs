@@ -31,6 +31,8 @@ pub struct Source<'a> {
     pub era: Era,
     /// Its lists.
     pub offer: &'a Offer,
+    /// Whether they are those of a connection that stands.
+    pub is_current: bool,
     /// If present, only these tools exist; the upstream's own names.
     pub enabled_tools: Option<&'a [String]>,
     /// These do not exist, even if enabled.
@@ -82,6 +84,8 @@ struct Merged {
     shown: Vec<Shown>,
     by_name: HashMap<Arc<str>, usize>,
     cache: Option<Cache>,
+    /// A source is not there.
+    short_lived: bool,
     /// As modern clients get it, once somebody has asked.
     modern: OnceLock<Bytes>,
     /// The same for legacy clients.
@@ -208,7 +212,7 @@ impl Catalog {
             let about = format!(
                 ",\"resultType\":\"complete\",\"ttlMs\":{},\"cacheScope\":\"{scope}\",\
                  \"_meta\":{{\"{}\":{}}}",
-                cache.ttl_ms,
+                if merged.short_lived { 0 } else { cache.ttl_ms },
                 meta::SERVER_INFO,
                 meta::OURSELVES
             );
@@ -265,6 +269,10 @@ impl<'a> Merging<'a, '_> {
     fn run(&mut self) -> Merged {
         let mut merged = Merged::default();
         for (upstream, source) in self.sources.iter().enumerate() {
+            if !source.is_current {
+                // what is missing now may come back at any time
+                merged.short_lived = true;
+            }
             let Some(listing) = source.offer.get(self.kind) else { continue };
             merged.restrict(source.era, listing);
             let tools = (self.kind == ListKind::Tools).then(|| Choice::of(source));
@@ -375,7 +383,14 @@ mod tests {
     }
 
     fn source<'a>(slug: &'a str, offer: &'a Offer) -> Source<'a> {
-        Source { slug, era: Era::Modern, offer, enabled_tools: None, disabled_tools: &[] }
+        Source {
+            slug,
+            era: Era::Modern,
+            offer,
+            is_current: true,
+            enabled_tools: None,
+            disabled_tools: &[],
+        }
     }
 
     fn found(catalog: &Catalog) -> Vec<String> {
@@ -458,6 +473,17 @@ mod tests {
         let schema = br#"{"properties":{"a":{"type":"string","x-mcp-header":"A"}}}"#;
         assert_eq!(ParamHeaders::compile(schema), Ok(Some((*headers).clone())));
         assert!(catalog.findings().is_empty());
+    }
+
+    #[test]
+    fn a_merge_without_one_of_its_sources_is_not_worth_keeping() {
+        let there = tools(r#"{"tools":[],"ttlMs":3600000,"cacheScope":"public"}"#);
+        let gone = Offer::default();
+        let missing = Source { is_current: false, ..source("b", &gone) };
+        let merged = Catalog::merge(&[source("a", &there), missing], "__");
+        let rendered = merged.render(ListKind::Tools, Revision::MODERN);
+        let text = String::from_utf8_lossy(&rendered).into_owned();
+        assert!(text.contains(r#""ttlMs":0,"cacheScope":"public""#), "{text}");
     }
 
     #[test]

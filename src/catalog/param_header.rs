@@ -136,6 +136,11 @@ impl ParamHeaders {
         survey.fault.map_or(Ok(survey.headers), Err)
     }
 
+    /// The names of the headers, in lower case.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.params.iter().map(|param| param.header.as_str())
+    }
+
     /// The headers for a call, as lower-case names and encoded values. `arguments` is where they
     /// stand in `message`. An argument that is absent, `null`, of no primitive type or ambiguous (a
     /// member on its way occurs twice) has no header.

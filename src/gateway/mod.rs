@@ -172,7 +172,12 @@ impl Publisher {
     async fn run(mut self) {
         while let Some(announcement) = self.announcements.recv().await {
             match announcement {
-                Announcement::Listed { upstream, announced } => self.listed(upstream, &announced),
+                Announcement::Listed { upstream, announced, changed, published } => {
+                    self.listed(upstream, &announced, &changed);
+                    if let Some(published) = published {
+                        let _ = published.send(()); // it does not wait for ever
+                    }
+                }
                 Announcement::Updated { upstream, notification } => {
                     let uri = notification.call.param_text("uri").map(|uri| uri.into_owned());
                     if let Some(uri) = uri {
@@ -184,9 +189,9 @@ impl Publisher {
         }
     }
 
-    /// What an upstream announced is passed on as it is; on the aggregate, changes are also found
-    /// by comparison, for upstreams that came, went or announce nothing.
-    fn listed(&self, upstream: usize, announced: &[ListKind]) {
+    /// What an upstream announced is passed on as it is. Changes are also found by comparison, for
+    /// upstreams that came back; on the aggregate, for those that announce nothing besides.
+    fn listed(&self, upstream: usize, announced: &[ListKind], changed: &[ListKind]) {
         let before = Arc::clone(&self.published.borrow());
         let after = Arc::new(before.relisted());
         for finding in after.catalog.findings() {
@@ -197,7 +202,7 @@ impl Publisher {
         self.published.send_replace(Arc::clone(&after));
         for kind in ListKind::ALL {
             let said = announced.contains(&kind);
-            if said {
+            if said || changed.contains(&kind) && announces(&after, upstream, kind) {
                 self.hub.list_changed(Endpoint::Single(upstream), kind);
             }
             if said || after.catalog.differs(&before.catalog, kind) {
@@ -217,6 +222,12 @@ impl Publisher {
             self.hub.updated(upstream, upstream.last_era(), uri, notification);
         }
     }
+}
+
+/// Whether an upstream has promised to announce changes of a list.
+fn announces(world: &World, upstream: usize, kind: ListKind) -> bool {
+    let peer = world.upstreams.get(upstream).and_then(|upstream| upstream.peer());
+    peer.is_some_and(|peer| peer.capabilities.announces(kind))
 }
 
 /// One upstream as the operator sees it: a raw JSON object.

@@ -37,11 +37,14 @@ pub struct Caller {
     pub streams: bool,
 }
 
+/// What a legacy client hears that has not said what it wants to hear.
+const UNASKED: LogLevel = LogLevel::Info;
+
 impl Caller {
     /// From which level on it gets log messages. While a legacy client has not said, the server
     /// chooses (2025-11-25 server/utilities/logging); a modern one gets none then.
     fn hears(&self) -> Option<LogLevel> {
-        let unasked = (self.revision.era() == Era::Legacy).then_some(LogLevel::Debug);
+        let unasked = (self.revision.era() == Era::Legacy).then_some(UNASKED);
         self.level.or(unasked)
     }
 }
@@ -139,7 +142,7 @@ impl Relay {
         }
         let world = self.world();
         match endpoint {
-            Endpoint::Aggregate => match world.catalog.offers(kind) || any_starting(&world) {
+            Endpoint::Aggregate => match world.catalog.offers(kind) || is_expected(&world, kind) {
                 true => Ok(world.catalog.render(kind, caller.revision)),
                 false => Err(no_method(kind.method())),
             },
@@ -163,8 +166,7 @@ impl Relay {
         method: Method,
         message: &Request,
     ) -> Result<Exchange, Rejected> {
-        let world = self.world();
-        let route = route(&world, endpoint, method, message)?;
+        let route = self.find(endpoint, caller, method, message).await?;
         let upstream = &route.upstream;
         let link = match upstream.link() {
             Some(link) => link,
@@ -173,6 +175,9 @@ impl Relay {
                 upstream.link().ok_or_else(|| unavailable(upstream))?
             }
         };
+        if let Some(level) = caller.level {
+            make_verbose(upstream, &link, level).await;
+        }
         let failed = |e: crate::upstream::CallError| {
             upstream.report(&e);
             Rejected::new(Code::Internal, format!("upstream {:?}: {e}", upstream.entry.key))
@@ -200,6 +205,36 @@ impl Relay {
     }
 }
 
+impl Relay {
+    /// Where a request goes. What is not known yet may belong to an upstream that is starting.
+    async fn find(
+        &self,
+        endpoint: Endpoint,
+        caller: &Caller,
+        method: Method,
+        message: &Request,
+    ) -> Result<Route, Rejected> {
+        let world = self.world();
+        let found = route(&world, endpoint, caller, method, message);
+        if found.is_ok() || !any_starting(&world) {
+            return found;
+        }
+        world.settled(endpoint).await;
+        route(&self.world(), endpoint, caller, method, message)
+    }
+}
+
+/// Tells a legacy connection that log messages from `level` on are wanted. It is shared, so it is
+/// never told to say less than those hear who have not asked.
+async fn make_verbose(upstream: &Upstream, link: &Link, level: LogLevel) {
+    let level = level.min(UNASKED);
+    if link.era() != Era::Legacy || !link.peer.capabilities.logging || !link.wants(level) {
+        return;
+    }
+    let ask = link.ask("logging/setLevel", |id| set_level_request(id, level));
+    let _ = tokio::time::timeout(upstream.entry.timeouts.list, ask).await; // it logs as before
+}
+
 /// What an endpoint says of itself.
 #[derive(Debug, Default)]
 pub struct Description {
@@ -207,6 +242,13 @@ pub struct Description {
     pub capabilities: ServerCapabilities,
     /// How the upstreams want to be used.
     pub instructions: Option<String>,
+}
+
+/// Whether a list that nobody has shown may still come.
+fn is_expected(world: &World, kind: ListKind) -> bool {
+    let promised =
+        |upstream: &Arc<Upstream>| upstream.peer().is_some_and(|peer| peer.capabilities.has(kind));
+    any_starting(world) || world.upstreams.iter().any(promised)
 }
 
 fn any_starting(world: &World) -> bool {
@@ -234,7 +276,12 @@ fn single_list(
 ) -> Result<Bytes, Rejected> {
     let link = upstream.link();
     let Some(listing) = upstream.listing(kind) else {
+        let promised = upstream.peer().is_some_and(|peer| peer.capabilities.has(kind));
         return Err(match link {
+            Some(_) if promised => {
+                let text = format!("upstream {:?}: its list could not be read", upstream.entry.key);
+                Rejected::new(Code::Internal, text)
+            }
             Some(_) => no_method(kind.method()),
             None => unavailable(upstream),
         });
@@ -247,6 +294,7 @@ fn single_list(
 fn route(
     world: &World,
     endpoint: Endpoint,
+    caller: &Caller,
     method: Method,
     message: &Request,
 ) -> Result<Route, Rejected> {
@@ -261,7 +309,7 @@ fn route(
             let target = listing.and_then(|listing| listing.tool(&subject));
             Ok(Route { upstream: Arc::clone(upstream), rename: None, target })
         }
-        Endpoint::Aggregate => aggregate_route(world, method, message, &subject),
+        Endpoint::Aggregate => aggregate_route(world, caller, method, message, &subject),
     }
 }
 
@@ -289,6 +337,7 @@ fn reference(message: &Request) -> Option<(bool, Cow<'_, str>)> {
 
 fn aggregate_route(
     world: &World,
+    caller: &Caller,
     method: Method,
     message: &Request,
     subject: &str,
@@ -304,12 +353,12 @@ fn aggregate_route(
     };
     let (at, rename, target) = match named {
         Some((what, target)) => {
-            let target = target.ok_or_else(|| unknown(what, subject))?;
+            let target = target.ok_or_else(|| not_offered(world, what, subject))?;
             (target.upstream, target.name.clone(), Some(target.clone()))
         }
         None => {
             let found = world.catalog.resource(subject);
-            let (at, uri) = found.ok_or_else(|| unknown_resource(subject))?;
+            let (at, uri) = found.ok_or_else(|| unknown_resource(subject, caller.revision))?;
             (at, Bytes::from(json::string_token(&uri)), None)
         }
     };
@@ -317,12 +366,31 @@ fn aggregate_route(
     Ok(Route { upstream: Arc::clone(upstream), rename: Some(rename), target })
 }
 
-/// MCP 2026-07-28 server/resources, "Error Handling": the URI stands in `error.data`.
-fn unknown_resource(uri: &str) -> Rejected {
+/// A name that nobody offers. If it could be one of an upstream whose names are not known, that is
+/// no fault of the name.
+fn not_offered(world: &World, what: &str, name: &str) -> Rejected {
+    let separator = &world.config.gateway.separator;
+    let is_of = |upstream: &&Arc<Upstream>| {
+        let rest = name.strip_prefix(upstream.slug());
+        rest.is_some_and(|rest| rest.starts_with(separator.as_str())) && upstream.link().is_none()
+    };
+    match world.upstreams.iter().find(is_of) {
+        Some(upstream) => unavailable(upstream),
+        None => unknown(what, name),
+    }
+}
+
+/// No such resource; the URI stands in `error.data` (MCP 2026-07-28 and 2025-11-25
+/// server/resources, "Error Handling").
+pub fn unknown_resource(uri: &str, client: Revision) -> Rejected {
+    let code = match client.era() {
+        Era::Modern => Code::InvalidParams,
+        Era::Legacy => Code::ResourceNotFound,
+    };
     let mut data = b"{\"uri\":".to_vec();
     json::encode_string(uri, &mut data);
     data.push(b'}');
-    Rejected::new(Code::InvalidParams, "resource not found").with_data(data)
+    Rejected::new(code, "resource not found").with_data(data)
 }
 
 /// The request as the upstream gets it.
@@ -403,11 +471,7 @@ impl Relay {
         }
         for upstream in self.world().behind(endpoint) {
             let Some(link) = upstream.link() else { continue };
-            if link.era() == Era::Legacy && link.peer.capabilities.logging && link.wants(level) {
-                let bound = upstream.entry.timeouts.list;
-                let ask = link.ask("logging/setLevel", |id| set_level_request(id, level));
-                let _ = tokio::time::timeout(bound, ask).await; // it logs as it did before
-            }
+            make_verbose(upstream, &link, level).await;
         }
         Ok(())
     }

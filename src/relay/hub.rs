@@ -20,8 +20,33 @@ pub struct Hub {
 #[derive(Debug, Default)]
 struct Table {
     outlets: Vec<Weak<Outlet>>,
-    /// How many outlets want a resource of an upstream.
-    watched: HashMap<(usize, String), usize>,
+    /// The resources of upstreams that outlets want.
+    watched: HashMap<(usize, String), Watch>,
+}
+
+#[derive(Debug, Default)]
+struct Watch {
+    outlets: usize,
+    /// The upstream has agreed to report changes.
+    agreed: bool,
+}
+
+/// A subscription that is undone unless it succeeds.
+struct Undo<'a> {
+    hub: &'a Hub,
+    outlet: &'a Outlet,
+    upstream: &'a Upstream,
+    theirs: &'a str,
+    ours: &'a str,
+    wanted: bool,
+}
+
+impl Drop for Undo<'_> {
+    fn drop(&mut self) {
+        if !self.wanted {
+            self.hub.unsubscribe(self.outlet, self.upstream, self.theirs, self.ours);
+        }
+    }
 }
 
 impl Hub {
@@ -83,10 +108,11 @@ impl Hub {
         Some((Arc::clone(world.upstreams.get(at)?), uri))
     }
 
-    /// Makes an outlet get the updates of a resource.
+    /// Makes an outlet get the updates of a resource. When this is abandoned before it has ended,
+    /// it is undone.
     ///
     /// # Errors
-    /// The upstream's refusal, when it is the first to want it.
+    /// The upstream's refusal, unless it has agreed for another outlet before.
     pub async fn subscribe(
         &self,
         outlet: &Outlet,
@@ -98,20 +124,22 @@ impl Hub {
             return Ok(());
         }
         let key = (upstream.position, theirs.to_owned());
-        let first = {
+        let agreed = {
             let mut table = self.lock();
-            let count = table.watched.entry(key).or_insert(0);
-            *count += 1;
-            *count == 1
+            let watch = table.watched.entry(key.clone()).or_default();
+            watch.outlets += 1;
+            watch.agreed
         };
-        if !first && matches!(upstream.state(), State::Ready(_)) {
+        if agreed && matches!(upstream.state(), State::Ready(_)) {
             return Ok(());
         }
-        let watched = upstream.watch(theirs.to_owned()).await;
-        if watched.is_err() {
-            self.unsubscribe(outlet, upstream, theirs, ours);
+        let mut undo = Undo { hub: self, outlet, upstream, theirs, ours, wanted: false };
+        upstream.watch(theirs.to_owned()).await?;
+        undo.wanted = true;
+        if let Some(watch) = self.lock().watched.get_mut(&key) {
+            watch.agreed = true;
         }
-        watched
+        Ok(())
     }
 
     /// Ends the updates of a resource for an outlet; the last one ends them upstream.
@@ -121,9 +149,9 @@ impl Hub {
         }
         let key = (upstream.position, theirs.to_owned());
         let mut table = self.lock();
-        let Some(count) = table.watched.get_mut(&key) else { return };
-        *count -= 1;
-        if *count == 0 {
+        let Some(watch) = table.watched.get_mut(&key) else { return };
+        watch.outlets = watch.outlets.saturating_sub(1);
+        if watch.outlets == 0 {
             table.watched.remove(&key);
             drop(table);
             upstream.unwatch(theirs.to_owned());

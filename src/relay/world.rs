@@ -90,6 +90,7 @@ fn merge(config: &Config, upstreams: &[Arc<Upstream>]) -> Catalog {
             slug: upstream.slug(),
             era: offer_era(upstream),
             offer,
+            is_current: upstream.is_current(),
             enabled_tools: upstream.entry.enabled_tools.as_deref(),
             disabled_tools: &upstream.entry.disabled_tools,
         })

@@ -1,5 +1,6 @@
 //! Every task has an owner and a name and is joined; the only place that spawns tasks.
 
+pub mod join;
 pub mod scope;
 
 pub use scope::{Scope, Task, Token};

@@ -104,6 +104,8 @@ pub enum Unrequested {
     Message(Message),
     /// A `subscriptions/listen` of ours ended, and its pause is over.
     ListenEnded(u64),
+    /// A `subscriptions/listen` of ours has waited long for its acknowledgement.
+    ListenLate(u64),
     /// The connection is of no use any more, and why.
     Closed(String),
 }

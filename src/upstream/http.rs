@@ -5,14 +5,15 @@
 //! own HTTP headers is ever sent here: every header is made from the message that is sent.
 
 use crate::base::limits::Limits;
-use crate::mcp::Era;
+use crate::bridge::initialize;
+use crate::mcp::{Era, Method, meta};
 use crate::net::body::Outgoing;
 use crate::net::client::{Body, Client, ClientError, Response as HttpResponse, Waits};
 use crate::task::Scope;
 use crate::upstream::CallError;
-use crate::upstream::call::{Event, Outbound};
+use crate::upstream::call::{Event, Outbound, Unrequested};
 use crate::wire::header;
-use crate::wire::jsonrpc::{Message, Request, Response};
+use crate::wire::jsonrpc::{Message, Notification, Request, Response};
 use crate::wire::sse::decode::EventDecoder;
 use bytes::Bytes;
 use http::header::{ACCEPT, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
@@ -23,6 +24,7 @@ use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
+use tokio::sync::mpsc;
 
 const SESSION: HeaderName = HeaderName::from_static("mcp-session-id");
 const VERSION: HeaderName = HeaderName::from_static("mcp-protocol-version");
@@ -39,6 +41,9 @@ const CONNECT: Duration = Duration::from_secs(10);
 /// How long a notification of ours may wait for its status.
 const NOTIFY: Duration = Duration::from_secs(10);
 
+/// The longest pause that a server may ask for before its stream is resumed.
+const MAX_RETRY: Duration = Duration::from_secs(60);
+
 /// Most times the stream of one request is resumed.
 const MAX_RESUMES: u32 = 8;
 
@@ -52,6 +57,7 @@ pub struct HttpLink {
     limits: Limits,
     scope: Arc<Scope>,
     label: String,
+    unrequested: mpsc::Sender<Unrequested>,
 }
 
 #[derive(Clone, Default)]
@@ -68,7 +74,8 @@ impl fmt::Debug for HttpLink {
 }
 
 impl HttpLink {
-    /// A link with nothing negotiated yet. `configured` are the entry's own headers.
+    /// A link with nothing negotiated yet. `configured` are the entry's own headers;
+    /// `unrequested` gets what belongs to no request.
     pub fn new(
         client: Client,
         target: Uri,
@@ -76,9 +83,20 @@ impl HttpLink {
         limits: Limits,
         scope: Arc<Scope>,
         label: String,
+        unrequested: mpsc::Sender<Unrequested>,
     ) -> Arc<Self> {
         let (negotiated, next_id) = (Mutex::default(), AtomicU64::new(1));
-        Arc::new(Self { client, target, configured, negotiated, next_id, limits, scope, label })
+        Arc::new(Self {
+            client,
+            target,
+            configured,
+            negotiated,
+            next_id,
+            limits,
+            scope,
+            label,
+            unrequested,
+        })
     }
 
     /// From now on requests carry this version, and in the modern era the mirrored headers.
@@ -168,7 +186,9 @@ impl HttpLink {
             StatusCode::OK if is_stream(&response.headers) => {
                 Ok(Some(EventStream::new(response.body, &self.limits)))
             }
-            StatusCode::NOT_FOUND if self.negotiated().session.is_some() => {
+            StatusCode::NOT_FOUND | StatusCode::BAD_REQUEST
+                if self.negotiated().session.is_some() =>
+            {
                 Err(CallError::SessionLost)
             }
             status if status.is_server_error() => Err(CallError::Status(status.as_u16())),
@@ -199,9 +219,25 @@ impl HttpLink {
     }
 
     fn keep_session(&self, headers: &HeaderMap) {
-        if let Some(session) = headers.get(&SESSION) {
-            self.lock().session = Some(session.clone());
+        let mut negotiated = self.lock();
+        if negotiated.era == Some(Era::Modern) {
+            return; // there are no sessions any more
         }
+        if let Some(session) = headers.get(&SESSION) {
+            negotiated.session = Some(session.clone());
+        }
+    }
+
+    /// Whether the server does not know our session any more. Some say so with a 400, which can
+    /// mean anything, so it is asked for something that cannot fail otherwise.
+    async fn has_lost_session(self: Arc<Self>) -> bool {
+        let id = self.next_id.fetch_add(1, Ordering::Relaxed);
+        let body = vec![initialize::ping_request(id)];
+        let outbound = Outbound { body, method: Method::Ping.name(), ..Outbound::default() };
+        let Ok(request) = self.post(outbound) else { return false };
+        let waits = Waits { slot: Some(NOTIFY), connect: Some(CONNECT), head: Some(NOTIFY) };
+        let status = self.client.send(request, waits).await.map(|response| response.status);
+        matches!(status, Ok(StatusCode::BAD_REQUEST | StatusCode::NOT_FOUND))
     }
 
     /// Answers a request of the upstream. What cannot be attributed to a caller is declined.
@@ -295,11 +331,19 @@ impl EventStream {
 
 type Sending = Pin<Box<dyn Future<Output = Result<HttpResponse, ClientError>> + Send>>;
 
+type Reading = Pin<Box<dyn Future<Output = Result<Bytes, ClientError>> + Send>>;
+type Opening = Pin<Box<dyn Future<Output = Result<Option<EventStream>, CallError>> + Send>>;
+type Asking = Pin<Box<dyn Future<Output = bool> + Send>>;
+
 enum Stage {
     Reserved,
     Sending(Sending),
-    Json(StatusCode, Pin<Box<dyn Future<Output = Result<Bytes, ClientError>> + Send>>),
+    Json(StatusCode, Reading),
     Stream(Box<EventStream>),
+    /// The stream broke off; it is being resumed, and why it must be.
+    Resuming(CallError, Opening),
+    /// The answer could mean that the session is gone; the session is being asked for.
+    Doubting(Box<Response>, Asking),
     Ended,
 }
 
@@ -362,16 +406,42 @@ impl HttpCall {
                 }
                 Stage::Json(status, body) => {
                     let (status, bytes) = (*status, body.as_mut().await.map_err(failed)?);
-                    return self.read_json(status, bytes).map(Event::Response);
+                    let response = self.read_json(status, bytes)?;
+                    if status != StatusCode::BAD_REQUEST || !self.has_session() {
+                        return Ok(Event::Response(response));
+                    }
+                    let asking = Arc::clone(&self.link).has_lost_session();
+                    self.stage = Stage::Doubting(Box::new(response), Box::pin(asking));
                 }
+                Stage::Doubting(response, asking) => {
+                    return match asking.as_mut().await {
+                        true => Err(CallError::SessionLost),
+                        false => Ok(Event::Response((**response).clone())),
+                    };
+                }
+                Stage::Resuming(why, opening) => match opening.as_mut().await {
+                    Ok(Some(stream)) => self.stage = Stage::Stream(Box::new(stream)),
+                    Ok(None) => return Err(why.clone()),
+                    Err(CallError::SessionLost) => return Err(CallError::SessionLost),
+                    Err(_) => {
+                        let why = why.clone();
+                        self.stage = self.resumed(why)?;
+                    }
+                },
                 Stage::Stream(stream) => match stream.next().await {
                     Ok(Some(message)) => {
                         if let Some(event) = self.claim(message)? {
                             return Ok(event);
                         }
                     }
-                    Ok(None) => self.reopen(CallError::Gone("its stream ended".into())).await?,
-                    Err(e @ CallError::Gone(_)) => self.reopen(e).await?,
+                    Ok(None) => {
+                        self.note_position();
+                        self.stage = self.resumed(CallError::Gone("its stream ended".into()))?;
+                    }
+                    Err(e @ CallError::Gone(_)) => {
+                        self.note_position();
+                        self.stage = self.resumed(e)?;
+                    }
                     Err(e) => return Err(e),
                 },
             }
@@ -422,9 +492,13 @@ impl HttpCall {
         ours || response.error_code().is_some()
     }
 
+    fn has_session(&self) -> bool {
+        self.link.lock().session.is_some()
+    }
+
     fn claim(&self, message: Message) -> Result<Option<Event>, CallError> {
         match message {
-            Message::Notification(notification) => Ok(Some(Event::Notification(notification))),
+            Message::Notification(notification) => Ok(self.sort(notification)),
             Message::Response(response) if self.answers(&response) => {
                 Ok(Some(Event::Response(response)))
             }
@@ -438,27 +512,49 @@ impl HttpCall {
         }
     }
 
-    /// A legacy stream that gave its events ids can be resumed; the request is not sent again.
-    async fn reopen(&mut self, why: CallError) -> Result<(), CallError> {
+    /// What belongs to this request stays; what a legacy server says besides on its stream goes
+    /// where it would have gone on a stream of its own (2025-11-25 basic/transports).
+    fn sort(&self, notification: Notification) -> Option<Event> {
+        let method = Method::parse(&notification.call.method_name());
+        if method == Some(Method::Progress) {
+            let token = notification.call.param(meta::PROGRESS_TOKEN);
+            let token = token.and_then(|token| token.integer(&notification.call.bytes));
+            let ours = token.and_then(|token| u64::try_from(token).ok()) == Some(self.id);
+            return ours.then_some(Event::Notification(notification));
+        }
+        let listens = self.link.lock().era == Some(Era::Modern);
+        if listens || method == Some(Method::LogMessage) {
+            return Some(Event::Notification(notification));
+        }
+        let message = Unrequested::Message(Message::Notification(notification));
+        if self.link.unrequested.try_send(message).is_err() {
+            log::debug!("{}: more notifications than can be looked at", self.link.label);
+        }
+        None
+    }
+
+    fn note_position(&mut self) {
         if let Stage::Stream(stream) = &mut self.stage {
             self.resume.last_event = stream.last_event.take().or(self.resume.last_event.take());
             self.resume.retry = stream.retry.or(self.resume.retry);
         }
-        let legacy = self.link.negotiated().era == Some(Era::Legacy);
+    }
+
+    /// A legacy stream that gave its events ids can be resumed; the request is not sent again.
+    fn resumed(&mut self, why: CallError) -> Result<Stage, CallError> {
+        let legacy = self.link.lock().era == Some(Era::Legacy);
         let Some(last_event) = self.resume.last_event.clone() else { return Err(why) };
         if !legacy || self.resume.tries == MAX_RESUMES {
             return Err(why);
         }
         self.resume.tries += 1;
-        let pause = self.resume.retry.unwrap_or(Duration::from_millis(100));
-        tokio::time::sleep(pause.min(Duration::from_secs(30))).await;
-        match self.link.stream(Some(&last_event)).await {
-            Ok(Some(stream)) => {
-                self.stage = Stage::Stream(Box::new(stream));
-                Ok(())
-            }
-            _ => Err(why),
-        }
+        let pause = self.resume.retry.unwrap_or(Duration::from_millis(100)).min(MAX_RETRY);
+        let link = Arc::clone(&self.link);
+        let opening = async move {
+            tokio::time::sleep(pause).await;
+            link.stream(Some(&last_event)).await
+        };
+        Ok(Stage::Resuming(why, Box::pin(opening)))
     }
 }
 

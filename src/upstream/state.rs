@@ -45,12 +45,16 @@ impl fmt::Display for State {
 /// What an upstream tells the rest of the gateway.
 #[derive(Debug)]
 pub enum Announcement {
-    /// Lists were read anew; `announced` are those the upstream itself said have changed.
+    /// Lists were read anew.
     Listed {
         /// Position of the upstream in the configuration.
         upstream: usize,
         /// The lists that the upstream announced as changed.
         announced: Vec<ListKind>,
+        /// The lists that differ from what was known.
+        changed: Vec<ListKind>,
+        /// Told when the lists can be seen by clients.
+        published: Option<oneshot::Sender<()>>,
     },
     /// A resource changed.
     Updated {
@@ -77,12 +81,16 @@ struct Freshness {
     fetched: Option<Instant>,
     reading: bool,
     again: bool,
+    /// The upstream said that it has changed, and clients were not told yet.
+    announced: bool,
 }
 
 #[derive(Debug, Default)]
 struct Shelf {
     offer: Offer,
     peer: Option<Peer>,
+    /// The connection that the lists were read from stands.
+    current: bool,
     freshness: [Freshness; 4],
 }
 
@@ -146,8 +154,14 @@ impl Upstream {
         self.shelf().peer.as_ref().map_or(Era::Legacy, |peer| peer.revision.era())
     }
 
+    /// Whether its lists are those of a connection that stands.
+    pub fn is_current(&self) -> bool {
+        self.shelf().current
+    }
+
     pub(crate) fn connected(&self, peer: &Peer) {
-        self.shelf().peer = Some(peer.clone());
+        let mut shelf = self.shelf();
+        (shelf.peer, shelf.current) = (Some(peer.clone()), true);
     }
 
     pub(crate) fn set_state(&self, state: State) {
@@ -204,6 +218,24 @@ impl Upstream {
         self.shelf().freshness[index(kind)].stale = true;
     }
 
+    pub(crate) fn mark_announced(&self, kind: ListKind) {
+        self.shelf().freshness[index(kind)].announced = true;
+    }
+
+    /// The lists that the upstream said have changed since this was last asked.
+    pub(crate) fn take_announced(&self) -> Vec<ListKind> {
+        let mut shelf = self.shelf();
+        let kinds = ListKind::ALL.into_iter();
+        kinds.filter(|k| std::mem::take(&mut shelf.freshness[index(*k)].announced)).collect()
+    }
+
+    /// Whether a list that the upstream says it has was never read.
+    pub(crate) fn is_unread(&self, kind: ListKind) -> bool {
+        let shelf = self.shelf();
+        let promised = shelf.peer.as_ref().is_some_and(|peer| peer.capabilities.has(kind));
+        promised && shelf.freshness[index(kind)].failed && shelf.offer.get(kind).is_none()
+    }
+
     /// Whether a read of the list may begin; while one is under way, it will be repeated.
     pub(crate) fn begin_reading(&self, kind: ListKind) -> bool {
         let mut shelf = self.shelf();
@@ -221,8 +253,10 @@ impl Upstream {
     }
 
     /// The connection ended: no read is under way any more.
-    pub(crate) fn abandon_reading(&self) {
-        for freshness in &mut self.shelf().freshness {
+    pub(crate) fn disconnected(&self) {
+        let mut shelf = self.shelf();
+        shelf.current = false;
+        for freshness in &mut shelf.freshness {
             (freshness.reading, freshness.again) = (false, false);
         }
     }
@@ -237,13 +271,18 @@ impl Upstream {
         let old = freshness.fetched.is_none_or(|at| now.duration_since(at) >= self.fresh_for(kind));
         let bound = match (freshness.stale, freshness.failed) {
             (true, false) => self.entry.timeouts.list,
-            (true, true) => LAZY_WAIT,
-            _ if old && !announces => LAZY_WAIT,
+            (_, true) if old => LAZY_WAIT,
+            _ if old && (!announces || self.has_ttl(kind)) => LAZY_WAIT,
             _ => return None,
         };
         let reads = self.reads.subscribe();
         self.commands.try_send(Command::Refresh(kind)).ok()?;
         Some(Refreshing { upstream: self, kind, since: now, bound, reads })
+    }
+
+    /// Whether the upstream says how long the list is good for, and not just that it is not.
+    fn has_ttl(&self, kind: ListKind) -> bool {
+        self.listing(kind).and_then(|listing| listing.ttl_ms).is_some_and(|ttl| ttl > 0)
     }
 
     fn fresh_for(&self, kind: ListKind) -> Duration {

@@ -10,7 +10,7 @@ use crate::mcp::{Era, ListKind};
 use crate::net::client::{Client, ClientLimits, Origin};
 use crate::sys::random::Random;
 use crate::sys::spawn::{Process, Spawner};
-use crate::task::Scope;
+use crate::task::{Scope, join};
 use crate::upstream::call::Unrequested;
 use crate::upstream::http::HttpLink;
 use crate::upstream::lines::{Bounds, Lines, MAX_UNREQUESTED, Output};
@@ -225,7 +225,7 @@ impl Supervisor {
         let entry = &self.upstream.entry;
         match &entry.transport {
             Transport::Stdio(stdio) => self.open_stdio(scope, stdio, unrequested).await,
-            Transport::Http(http) => self.open_http(scope, http),
+            Transport::Http(http) => self.open_http(scope, http, unrequested),
             Transport::Builtin => {
                 let stream = (self.tools.builtin)(scope);
                 let (input, output) = tokio::io::split(stream);
@@ -253,7 +253,12 @@ impl Supervisor {
         Ok(Opened { wire: Wire::Lines(lines), process: Some(child.process) })
     }
 
-    fn open_http(&self, scope: &Arc<Scope>, http: &Http) -> Result<Opened, String> {
+    fn open_http(
+        &self,
+        scope: &Arc<Scope>,
+        http: &Http,
+        unrequested: mpsc::Sender<Unrequested>,
+    ) -> Result<Opened, String> {
         let url = http.urls.first().ok_or("the entry has no url")?;
         let origin = Origin {
             host: url.host().to_string().trim_matches(['[', ']']).to_owned(),
@@ -279,7 +284,8 @@ impl Supervisor {
         }
         let label = self.upstream.entry.key.clone();
         let limits = self.tools.limits;
-        let link = HttpLink::new(client, target, headers, limits, Arc::clone(scope), label);
+        let link =
+            HttpLink::new(client, target, headers, limits, Arc::clone(scope), label, unrequested);
         Ok(Opened { wire: Wire::Http(link), process: None })
     }
 
@@ -287,13 +293,12 @@ impl Supervisor {
     async fn serve(&mut self, mut connection: Connection) -> String {
         let token = self.scope.token();
         self.upstream.connected(&connection.link.peer);
-        self.read_lists(&connection).await;
+        let changed = self.read_lists(&connection).await;
         let key = &self.upstream.entry.key;
         let peer = &connection.link.peer;
         log::info!("{key}: ready, speaks {}", peer.revision.as_str());
+        self.publish(changed).await;
         self.upstream.set_state(State::Ready(Arc::clone(&connection.link)));
-        self.announce(Announcement::Listed { upstream: self.upstream.position, announced: vec![] })
-            .await;
         self.watching.begin(&self.upstream, &connection.link, &connection.scope, &connection.back);
         if self.returning {
             self.watching.announce_all(self.upstream.position, &self.tools.announce).await;
@@ -308,6 +313,7 @@ impl Supervisor {
                     }
                     Some(Unrequested::Message(_)) => {}
                     Some(Unrequested::ListenEnded(id)) => self.watching.ended(id),
+                    Some(Unrequested::ListenLate(id)) => self.watching.late(id),
                     Some(Unrequested::Closed(why)) => break why,
                     None => break "the connection ended".to_owned(),
                 },
@@ -320,7 +326,8 @@ impl Supervisor {
         };
         self.upstream.set_state(State::Down(why.as_str().into()));
         self.watching.suspend();
-        self.upstream.abandon_reading();
+        self.upstream.disconnected();
+        self.publish(Vec::new()).await;
         end(connection, why).await
     }
 
@@ -328,14 +335,42 @@ impl Supervisor {
         let _ = self.tools.announce.send(announcement).await; // nobody listens at the very end
     }
 
-    async fn read_lists(&self, connection: &Connection) {
+    /// Makes what was read known before anybody is told that the upstream is ready.
+    async fn publish(&self, changed: Vec<ListKind>) {
+        let (done, published) = oneshot::channel();
+        let upstream = self.upstream.position;
+        let announced = Vec::new();
+        self.announce(Announcement::Listed { upstream, announced, changed, published: Some(done) })
+            .await;
+        let _ = tokio::time::timeout(TELL_AFTER, published).await; // it will be, soon
+    }
+
+    /// Reads all lists; those that differ from what was known. What cannot be read now is tried
+    /// again while the connection lasts.
+    async fn read_lists(&self, connection: &Connection) -> Vec<ListKind> {
         let pages = self.tools.list_pages;
         let kinds = ListKind::ALL.map(|kind| {
             let (upstream, link) = (Arc::clone(&self.upstream), Arc::clone(&connection.link));
             async move { read_list(&upstream, &link, kind, pages).await }
         });
-        let [tools, prompts, resources, templates] = kinds;
-        tokio::join!(tools, prompts, resources, templates);
+        let differs = join::all(kinds).await;
+        let unread = ListKind::ALL.into_iter().filter(|kind| self.upstream.is_unread(*kind));
+        for kind in unread {
+            let (upstream, link) = (Arc::clone(&self.upstream), Arc::clone(&connection.link));
+            let announce = self.tools.announce.clone();
+            connection.scope.spawn("upstream list retry", async move {
+                let mut pause = TELL_AFTER;
+                while upstream.is_unread(kind) {
+                    tokio::time::sleep(pause).await;
+                    pause = (pause * 2).min(LONGEST_RETRY);
+                    if read_list(&upstream, &link, kind, pages).await {
+                        tell(&upstream, &announce, vec![kind]).await;
+                    }
+                }
+            });
+        }
+        let changed = ListKind::ALL.into_iter().zip(differs).filter(|(_, differs)| *differs);
+        changed.map(|(kind, _)| kind).collect()
     }
 
     async fn notification(&mut self, connection: &Connection, notification: Notification) {
@@ -350,13 +385,25 @@ impl Supervisor {
                 self.announce(Announcement::Updated { upstream, notification }).await;
             }
             "notifications/subscriptions/acknowledged" => {
-                self.watching.acknowledged(&notification);
+                if self.watching.acknowledged(&notification) {
+                    self.catch_up(connection).await;
+                }
             }
             "notifications/cancelled" => self.watching.cancelled(&notification),
             _ => {
                 log::debug!("{}: a notification nobody waits for", self.upstream.entry.key)
             }
         }
+    }
+
+    /// There was a time without a listen: every list is read anew, every resource may have changed.
+    async fn catch_up(&self, connection: &Connection) {
+        for kind in ListKind::ALL {
+            if connection.link.peer.capabilities.has(kind) && self.upstream.begin_reading(kind) {
+                self.refresh(connection, kind, kind.alone());
+            }
+        }
+        self.watching.announce_all(self.upstream.position, &self.tools.announce).await;
     }
 
     /// The upstream says a list has changed: it is read anew, then clients are told; if reading
@@ -373,39 +420,33 @@ impl Supervisor {
         for kind in related {
             self.upstream.mark_stale(*kind);
         }
+        self.upstream.mark_announced(kind);
         if self.upstream.begin_reading(kind) {
-            let announced = vec![kind];
-            self.refresh(connection, kind, related, announced);
+            self.refresh(connection, kind, related);
         }
     }
 
-    fn refresh(
-        &self,
-        connection: &Connection,
-        kind: ListKind,
-        related: &'static [ListKind],
-        announced: Vec<ListKind>,
-    ) {
+    fn refresh(&self, connection: &Connection, kind: ListKind, related: &'static [ListKind]) {
         let (upstream, link) = (Arc::clone(&self.upstream), Arc::clone(&connection.link));
         let (announce, pages) = (self.tools.announce.clone(), self.tools.list_pages);
         connection.scope.spawn("upstream list refresh", async move {
-            let position = upstream.position;
             loop {
                 let reading = async {
-                    let mut differs = false;
+                    let mut changed = Vec::new();
                     for kind in related {
-                        differs |= read_list(&upstream, &link, *kind, pages).await;
+                        if read_list(&upstream, &link, *kind, pages).await {
+                            changed.push(*kind);
+                        }
                     }
-                    differs
+                    changed
                 };
                 tokio::pin!(reading);
-                let told = |announced| Announcement::Listed { upstream: position, announced };
-                let early = tokio::time::timeout(TELL_AFTER, &mut reading).await.ok();
-                if early == Some(true) || !announced.is_empty() {
-                    let _ = announce.send(told(announced.clone())).await; // nobody hears it at the end
-                }
-                if early.is_none() && reading.await {
-                    let _ = announce.send(told(vec![])).await; // likewise
+                match tokio::time::timeout(TELL_AFTER, &mut reading).await {
+                    Ok(changed) => tell(&upstream, &announce, changed).await,
+                    Err(_) => {
+                        tell(&upstream, &announce, Vec::new()).await;
+                        tell(&upstream, &announce, reading.await).await;
+                    }
                 }
                 if !upstream.end_reading(kind) {
                     return;
@@ -418,7 +459,7 @@ impl Supervisor {
         match command {
             Command::Refresh(kind) => {
                 if self.upstream.begin_reading(kind) {
-                    self.refresh(connection, kind, kind.alone(), vec![]);
+                    self.refresh(connection, kind, kind.alone());
                 }
             }
             Command::Watch { uri, answer } => self.watching.watch(uri, answer),
@@ -428,8 +469,23 @@ impl Supervisor {
     }
 }
 
+/// The longest pause before a list that could not be read is tried again.
+const LONGEST_RETRY: Duration = Duration::from_secs(30);
+
 /// How long clients wait to be told of a change while the list is being read.
 const TELL_AFTER: Duration = Duration::from_millis(500);
+
+/// Tells the gateway which lists differ from what was known, and which the upstream itself said
+/// have changed since it was last told.
+async fn tell(upstream: &Upstream, announce: &mpsc::Sender<Announcement>, changed: Vec<ListKind>) {
+    let announced = upstream.take_announced();
+    if changed.is_empty() && announced.is_empty() {
+        return;
+    }
+    let upstream = upstream.position;
+    let listed = Announcement::Listed { upstream, announced, changed, published: None };
+    let _ = announce.send(listed).await; // nobody hears it at the very end
+}
 
 /// Reads one list and stores it; whether it differs from what was known. When reading fails, what
 /// was known before stays.

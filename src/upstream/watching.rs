@@ -24,7 +24,7 @@ type Answer = oneshot::Sender<Result<(), WatchError>>;
 /// Most resources watched at one upstream.
 pub const MAX_WATCHED: usize = 10_000;
 
-/// How long a listen may wait for its acknowledgement before it counts as failed.
+/// How long a listen may wait for its acknowledgement.
 const ACKNOWLEDGE: Duration = Duration::from_secs(5);
 
 /// The pause before a stream that ended is opened again.
@@ -42,9 +42,15 @@ struct Live {
     link: Arc<Link>,
     scope: Arc<Scope>,
     back: mpsc::Sender<Unrequested>,
+    /// How long a subscription may take.
+    bound: Duration,
     current: Option<Listening>,
     next: Option<Opening>,
     queued: Vec<(String, Answer)>,
+    /// Listens in a row that came to nothing.
+    failures: u32,
+    /// There was a time without a listen: something may have been missed.
+    gap: bool,
 }
 
 /// A listen that was acknowledged.
@@ -78,8 +84,11 @@ impl Watching {
         if let (Era::Legacy, Wire::Http(http)) = (link.era(), link.wire()) {
             scope.spawn("upstream stream", follow(Arc::clone(http), back.clone(), label));
         }
+        let bound = upstream.entry.timeouts.list;
         let (current, next, queued) = (None, None, Vec::new());
-        self.live = Some(Live { link, scope, back, current, next, queued });
+        let (failures, gap) = (0, false);
+        let live = Live { link, scope, back, bound, current, next, queued, failures, gap };
+        self.live = Some(live);
         let Some(live) = &mut self.live else { return };
         match live.link.era() {
             Era::Legacy => {
@@ -139,20 +148,22 @@ impl Watching {
         self.watched.remove(uri);
         let Some(live) = &self.live else { return };
         if live.link.era() == Era::Legacy {
-            let (link, uri) = (Arc::clone(&live.link), uri.to_owned());
+            let (link, uri, bound) = (Arc::clone(&live.link), uri.to_owned(), live.bound);
             live.scope.spawn("upstream unsubscribe", async move {
                 let ask =
                     link.ask("resources/unsubscribe", |id| listen::unsubscribe_request(id, &uri));
-                let _ = ask.await; // it ends with the connection at the latest
+                let _ = tokio::time::timeout(bound, ask).await; // updates are dropped here anyway
             });
         }
     }
 
-    /// The upstream acknowledged a listen: the one before it has done its work.
-    pub fn acknowledged(&mut self, notification: &Notification) {
-        let Some(live) = &mut self.live else { return };
-        let Some(id) = listen::subscription_number(notification) else { return };
-        let Some(opening) = live.next.take_if(|next| next.id == id) else { return };
+    /// The upstream acknowledged a listen: the one before it has done its work. True when there
+    /// was none before it and changes may have been missed.
+    pub fn acknowledged(&mut self, notification: &Notification) -> bool {
+        let Some(live) = &mut self.live else { return false };
+        let Some(id) = listen::subscription_number(notification) else { return false };
+        let Some(opening) = live.next.take_if(|next| next.id == id) else { return false };
+        live.failures = 0;
         let accepted = listen::acknowledged_uris(notification);
         for (uri, answer) in opening.waiting {
             let accepted = accepted.contains(&uri);
@@ -169,19 +180,36 @@ impl Watching {
             let queued = std::mem::take(&mut live.queued);
             live.listen(&self.watched, queued);
         }
+        std::mem::take(&mut live.gap)
     }
 
-    /// A listen ended by itself: it is opened again if it is the one in use.
+    /// A listen was not acknowledged in time.
+    pub fn late(&mut self, id: u64) {
+        let Some(live) = &self.live else { return };
+        if let Some(next) = live.next.as_ref().filter(|next| next.id == id) {
+            next.task.abort();
+            self.ended(id);
+        }
+    }
+
+    /// A listen ended by itself, or was never acknowledged: as long as something is wanted there
+    /// is another.
     pub fn ended(&mut self, id: u64) {
         let Some(live) = &mut self.live else { return };
         if let Some(failed) = live.next.take_if(|next| next.id == id) {
+            live.failures = live.failures.saturating_add(1);
             for (uri, answer) in failed.waiting {
                 self.watched.remove(&uri);
                 let _ = answer.send(Err(WatchError::Unsupported)); // whoever asked may be gone
             }
         }
-        if live.current.take_if(|current| current.id == id).is_some() && live.next.is_none() {
-            live.listen(&self.watched, Vec::new());
+        live.current.take_if(|current| current.id == id);
+        if live.current.is_none() {
+            live.gap = true;
+        }
+        if live.next.is_none() && (live.current.is_none() || !live.queued.is_empty()) {
+            let queued = std::mem::take(&mut live.queued);
+            live.listen(&self.watched, queued);
         }
     }
 
@@ -197,10 +225,11 @@ impl Watching {
 
 impl Live {
     fn subscribe(&self, uri: String, answer: Option<Answer>) {
-        let link = Arc::clone(&self.link);
+        let (link, bound) = (Arc::clone(&self.link), self.bound);
         self.scope.spawn("upstream subscribe", async move {
             let ask = link.ask("resources/subscribe", |id| listen::subscribe_request(id, &uri));
-            let outcome = match ask.await {
+            let answered = tokio::time::timeout(bound, ask).await;
+            let outcome = match answered.unwrap_or(Err(CallError::TimedOut)) {
                 Err(e) => Err(WatchError::Call(e)),
                 Ok(response) => match response.error_code() {
                     None => Ok(()),
@@ -229,45 +258,51 @@ impl Live {
         let id = call.id();
         let body = listen::listen_request(id, self.link.peer.revision, &kinds, &uris);
         let back = self.back.clone();
+        // after failures the next attempt waits, longer each time; the first ones do not
+        let pause = REOPEN * (1 << self.failures.min(5)) - REOPEN;
         let task = self.scope.spawn("upstream listen", async move {
-            let pause = hear(call, body, &back).await;
             tokio::time::sleep(pause).await;
-            let _ = back.send(Unrequested::ListenEnded(id)).await; // the connection may be gone
+            let end = match hear(call, id, body, &back).await {
+                Err(CallError::NotConnected(why)) => Unrequested::Closed(why),
+                _ => Unrequested::ListenEnded(id),
+            };
+            let _ = back.send(end).await; // the connection may be gone
         });
         self.next = Some(Opening { id, task, waiting });
     }
 }
 
-/// Passes on what a listen brings until it ends; returns the pause before another attempt.
-async fn hear(mut call: Call, body: bytes::Bytes, back: &mpsc::Sender<Unrequested>) -> Duration {
+/// Passes on what a listen brings until it ends, and then waits a moment.
+async fn hear(
+    mut call: Call,
+    id: u64,
+    body: bytes::Bytes,
+    back: &mpsc::Sender<Unrequested>,
+) -> Result<(), CallError> {
     let outbound = crate::upstream::Outbound {
         body: vec![body],
         method: "subscriptions/listen",
         ..crate::upstream::Outbound::default()
     };
-    if call.send(outbound).await.is_err() {
-        return REOPEN;
+    call.send(outbound).await?;
+    let mut event = tokio::time::timeout(ACKNOWLEDGE, call.next()).await;
+    if event.is_err() {
+        // the acknowledgement may have come another way: on a line connection it always does
+        let _ = back.send(Unrequested::ListenLate(id)).await; // the connection may be gone
+        event = Ok(call.next().await);
     }
-    let mut first = true;
-    loop {
-        let event = match first {
-            true => match tokio::time::timeout(ACKNOWLEDGE, call.next()).await {
-                Ok(event) => event,
-                // on a line connection the acknowledgement does not pass through the call
-                Err(_) if matches!(call, Call::Pipe(_)) => call.next().await,
-                Err(_) => return REOPEN,
-            },
-            false => call.next().await,
-        };
-        first = false;
-        match event {
-            Ok(Event::Notification(notification)) => {
-                let message = Unrequested::Message(Message::Notification(notification));
-                if back.send(message).await.is_err() {
-                    return REOPEN;
-                }
-            }
-            Ok(Event::Response(_)) | Err(_) => return REOPEN,
+    while let Ok(Ok(Event::Notification(notification))) = event {
+        let message = Unrequested::Message(Message::Notification(notification));
+        if back.send(message).await.is_err() {
+            return Ok(());
+        }
+        event = Ok(call.next().await);
+    }
+    match event {
+        Ok(Err(e @ CallError::NotConnected(_))) => Err(e),
+        _ => {
+            tokio::time::sleep(REOPEN).await;
+            Ok(())
         }
     }
 }

@@ -9,6 +9,7 @@ use crate::mcp::{LogLevel, Method, Revision, Routing, meta};
 use crate::net::body::{FrameSender, Outgoing};
 use crate::oauth::Permit;
 use crate::relay::{Answer, Caller, Endpoint, Hub, Outlet};
+use crate::task::join;
 use crate::wire::header;
 use crate::wire::json::{self, Kind};
 use crate::wire::jsonrpc::{Code, Message, Rejected, Request};
@@ -169,6 +170,10 @@ fn check_param_headers(
     let name = request.call.param_text("name").unwrap_or_default();
     let Some(annotated) = front.relay.param_headers(endpoint, &name) else { return Ok(()) };
     let arguments = request.call.param("arguments").map(|arguments| arguments.span);
+    let twice = annotated.names().find(|name| headers.get_all(*name).iter().count() > 1);
+    if let Some(name) = twice {
+        return Err(mismatch(format!("expected the header {name} once")));
+    }
     let lookup = |name: &str| headers.get(name).map(http::HeaderValue::as_bytes);
     annotated.validate(&request.call.bytes, arguments, lookup).map_err(mismatch)
 }
@@ -201,7 +206,9 @@ async fn listen(
     request: &Request,
 ) -> Result<Response<Outgoing>, Rejected> {
     if !accept.stream {
-        return Ok(*answer::not_acceptable());
+        let text = "expected accept to allow text/event-stream";
+        let rejected = Rejected::new(Code::InvalidRequest, text).with_id(Some(request.id.clone()));
+        return Ok(*answer::rejected(406, &rejected));
     }
     let mut filter = listen::read_filter(&request.call)?;
     let capabilities = front.relay.describe(permit, endpoint).await?.capabilities;
@@ -228,21 +235,17 @@ impl Listener {
     /// Subscribes to the resources; those that were confirmed in time.
     async fn subscribe(&self, uris: Vec<String>) -> Vec<String> {
         let world = self.front.relay.world();
-        let mut confirmed = Vec::new();
-        let all = async {
-            for ours in uris {
-                let Some((upstream, theirs)) = Hub::locate(&world, self.outlet.endpoint, &ours)
-                else {
-                    continue;
-                };
-                let hub = &self.front.relay.hub;
-                if hub.subscribe(&self.outlet, &upstream, &theirs, &ours).await.is_ok() {
-                    confirmed.push(ours);
-                }
+        let (hub, outlet) = (&self.front.relay.hub, &self.outlet);
+        let confirm = |ours: String| {
+            let located = Hub::locate(&world, outlet.endpoint, &ours);
+            async move {
+                let (upstream, theirs) = located?;
+                let subscribed = hub.subscribe(outlet, &upstream, &theirs, &ours);
+                let subscribed = tokio::time::timeout(CONFIRM, subscribed).await;
+                matches!(subscribed, Ok(Ok(()))).then_some(ours)
             }
         };
-        let _ = tokio::time::timeout(CONFIRM, all).await; // the others are left out
-        confirmed
+        join::all(uris.into_iter().map(confirm)).await.into_iter().flatten().collect()
     }
 
     async fn run(self, acknowledged: Bytes, result: Bytes, frames: FrameSender) {

@@ -10,7 +10,9 @@ use crate::downstream::session::{Session, StreamGuard};
 use crate::mcp::{Era, LogLevel, Method, Revision, Routing};
 use crate::net::body::{FrameSender, Outgoing};
 use crate::oauth::Permit;
+use crate::relay::forward::unknown_resource;
 use crate::relay::{Answer, Caller, Endpoint, Hub};
+use crate::task::join;
 use crate::upstream::state::WatchError;
 use crate::wire::jsonrpc::{Call, Code, Message, Rejected, Request, RequestId};
 use crate::wire::sse::encode;
@@ -83,17 +85,14 @@ pub async fn batch(
     headers: &HeaderMap,
     messages: Vec<Bytes>,
 ) -> Answered {
+    legacy_version(headers).map_err(|r| answer::rejected(400, &r))?;
     let session = session(front, endpoint, headers)?;
     if !session.revision.batches() {
         let text = "batches exist in revision 2025-03-26 only";
         return Err(answer::rejected(400, &invalid(text)));
     }
-    let mut answers = Vec::new();
-    for message in messages {
-        if let Some(answer) = batched(front, permit, &session, message).await {
-            answers.push(answer);
-        }
-    }
+    let served = messages.into_iter().map(|message| batched(front, permit, &session, message));
+    let answers: Vec<_> = join::all(served).await.into_iter().flatten().collect();
     if answers.is_empty() {
         return Ok(answer::accepted());
     }
@@ -228,7 +227,7 @@ async fn subscribe(front: &Front, session: &Session, request: &Request) -> Resul
     let ours = uri(request)?;
     let world = front.relay.world();
     let found = Hub::locate(&world, session.endpoint, &ours);
-    let (upstream, theirs) = found.ok_or_else(|| not_found(&ours))?;
+    let (upstream, theirs) = found.ok_or_else(|| unknown_resource(&ours, session.revision))?;
     let outcome = front.relay.hub.subscribe(&session.outlet, &upstream, &theirs, &ours).await;
     outcome.map_err(|error| match error {
         WatchError::Unsupported => {
@@ -237,7 +236,8 @@ async fn subscribe(front: &Front, session: &Session, request: &Request) -> Resul
         WatchError::Refused(-32601, _) => {
             Rejected::new(Code::MethodNotFound, "method not found: resources/subscribe")
         }
-        WatchError::Refused(-32602 | -32002, text) => Rejected::new(Code::InvalidParams, text),
+        WatchError::Refused(-32002, _) => unknown_resource(&ours, session.revision),
+        WatchError::Refused(-32602, text) => Rejected::new(Code::InvalidParams, text),
         WatchError::Refused(_, text) => Rejected::new(Code::Internal, text),
         WatchError::Call(error) => {
             Rejected::new(Code::Internal, format!("upstream {:?}: {error}", upstream.entry.key))
@@ -245,15 +245,11 @@ async fn subscribe(front: &Front, session: &Session, request: &Request) -> Resul
     })
 }
 
-fn not_found(uri: &str) -> Rejected {
-    Rejected::new(Code::ResourceNotFound, format!("resource not found: {uri:?}"))
-}
-
 fn unsubscribe(front: &Front, session: &Session, request: &Request) -> Result<(), Rejected> {
     let ours = uri(request)?;
     let world = front.relay.world();
     let found = Hub::locate(&world, session.endpoint, &ours);
-    let (upstream, theirs) = found.ok_or_else(|| not_found(&ours))?;
+    let (upstream, theirs) = found.ok_or_else(|| unknown_resource(&ours, session.revision))?;
     front.relay.hub.unsubscribe(&session.outlet, &upstream, &theirs, &ours);
     Ok(())
 }

@@ -71,12 +71,15 @@ impl Rejected {
         Self { data: Some(data.into()), ..self }
     }
 
-    /// The answer as a JSON-RPC error response. Without an id there is no `id` member in the
-    /// modern form and `null` in the legacy one; both eras accept `null`.
+    /// The answer as a JSON-RPC error response. When the id could not be read there is none
+    /// (`JSONRPCErrorResponse` of both eras' schemas).
     pub fn to_json(&self) -> Bytes {
         let mut out = Vec::with_capacity(96 + self.message.len());
-        out.extend_from_slice(b"{\"jsonrpc\":\"2.0\",\"id\":");
-        out.extend_from_slice(self.id.as_ref().map_or(&b"null"[..], RequestId::token));
+        out.extend_from_slice(b"{\"jsonrpc\":\"2.0\"");
+        if let Some(id) = &self.id {
+            out.extend_from_slice(b",\"id\":");
+            out.extend_from_slice(id.token());
+        }
         out.extend_from_slice(b",\"error\":{\"code\":");
         out.extend_from_slice(self.code.number().to_string().as_bytes());
         out.extend_from_slice(b",\"message\":");
