@@ -115,8 +115,9 @@ impl Entry {
         Target { upstream, name: self.raw.slice_ref(name), headers }
     }
 
-    /// Why the tool must not be offered, if it comes from a source of this era. From a legacy source
-    /// an invalid annotation means nothing, and is taken out for modern clients.
+    /// Why the tool must not be offered, if it comes from a source of this era: towards a modern one
+    /// we are the client that has to mirror, whoever asks us. From a legacy source an invalid
+    /// annotation means nothing, and is taken out for modern clients.
     pub(super) fn fault(&self, source: Era) -> Option<InvalidAnnotation> {
         self.tool.as_ref().and_then(|tool| tool.fault).filter(|_| source == Era::Modern)
     }

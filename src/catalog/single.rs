@@ -1,6 +1,7 @@
 //! The lists of one upstream alone, for `/mcp/{name}`: its own bytes, but for what the eras or the
 //! operator's policy change.
 
+use super::entry::Entry;
 use super::listing::Listing;
 use crate::mcp::{Era, ListKind, Revision};
 use crate::wire::json::Span;
@@ -39,13 +40,10 @@ fn edit_tools(
     allows: &dyn Fn(&str) -> bool,
 ) {
     let all = listing.elements();
-    let shown: Vec<bool> = all
-        .iter()
-        .map(|tool| {
-            let is_faulty = client.era() == Era::Modern && tool.fault(source).is_some();
-            allows(&tool.key) && !is_faulty && tool.is_callable(source, client)
-        })
-        .collect();
+    let is_shown = |tool: &&Entry| {
+        allows(&tool.key) && tool.fault(source).is_none() && tool.is_callable(source, client)
+    };
+    let shown: Vec<bool> = all.iter().map(is_shown).collect();
     for (tool, _) in all.iter().zip(&shown).filter(|(_, shown)| **shown) {
         let here = tool.removals(source, client).map(|span| span.shifted(tool.at.start));
         here.for_each(|span| splice.remove(span));
