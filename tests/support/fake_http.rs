@@ -216,6 +216,12 @@ impl FakeHttp {
         self.shared.open.send_if_modified(|open| open.insert(gate.to_owned()));
     }
 
+    /// Closes a gate again.
+    pub(crate) fn shut(&self, gate: &str) {
+        self.shared.open.send_if_modified(|open| open.remove(gate));
+        self.shared.reached.send_if_modified(|reached| reached.remove(gate));
+    }
+
     /// Waits until an answer waits at the gate.
     pub(crate) async fn reached(&self, gate: &str) {
         let mut reached = self.shared.reached.subscribe();
