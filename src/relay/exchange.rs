@@ -55,6 +55,14 @@ impl Answer {
         Self { body: vec![rejected.to_json()], error: Some(rejected.code.number()) }
     }
 
+    /// The body in one piece, copied if it is not.
+    pub fn one_piece(self) -> Bytes {
+        match <[Bytes; 1]>::try_from(self.body) {
+            Ok([one]) => one,
+            Err(pieces) => Bytes::from(pieces.concat()),
+        }
+    }
+
     /// A result of our own; `result` is a raw JSON object.
     pub fn result(id: &RequestId, result: &[u8]) -> Self {
         let body = vec![crate::wire::jsonrpc::error::result_json(id, result)];

@@ -116,15 +116,17 @@ impl Relay {
     /// The result of a list request: a raw JSON object.
     ///
     /// # Errors
-    /// -32601 when nothing behind the endpoint has such a list; -32603 when the one upstream
-    /// behind it is not there and nothing is known of it.
+    /// -32602 for a cursor; -32601 when nothing behind the endpoint has such a list; -32603 when
+    /// the one upstream behind it is not there and nothing is known of it.
     pub async fn list(
         &self,
         permit: &Permit,
         endpoint: Endpoint,
         kind: ListKind,
         caller: &Caller,
+        message: &Request,
     ) -> Result<Bytes, Rejected> {
+        refuse_cursor(message)?;
         let world = self.world();
         world.settled(endpoint).await;
         let bound = match endpoint {
@@ -177,6 +179,9 @@ impl Relay {
             upstream.report(&e);
             Rejected::new(Code::Internal, format!("upstream {:?}: {e}", upstream.entry.key))
         };
+        if let Some(level) = caller.level {
+            tell_level(upstream, &link, level).await;
+        }
         let mut call = link.wire().reserve().map_err(failed)?;
         let outbound = prepare(&route, &link, caller, method, message, call.id());
         let bound = upstream.entry.timeouts.idle;
@@ -207,6 +212,18 @@ pub struct Description {
     pub capabilities: ServerCapabilities,
     /// How the upstreams want to be used.
     pub instructions: Option<String>,
+}
+
+/// Every list of ours has one page, so whatever a cursor says, we never gave it
+/// (MCP 2026-07-28 server/utilities/pagination, "Error Handling").
+fn refuse_cursor(message: &Request) -> Result<(), Rejected> {
+    match message.call.param("cursor") {
+        Some(cursor) if cursor.kind != json::Kind::Null => {
+            let text = "unknown cursor: every list here has one page";
+            Err(Rejected::new(Code::InvalidParams, text))
+        }
+        _ => Ok(()),
+    }
 }
 
 fn any_starting(world: &World) -> bool {
@@ -309,7 +326,7 @@ fn aggregate_route(
         }
         None => {
             let found = world.catalog.resource(subject);
-            let (at, uri) = found.ok_or_else(|| unknown_resource(subject))?;
+            let (at, uri) = found.ok_or_else(|| unknown_resource(method, subject))?;
             (at, Bytes::from(json::string_token(&uri)), None)
         }
     };
@@ -318,11 +335,15 @@ fn aggregate_route(
 }
 
 /// MCP 2026-07-28 server/resources, "Error Handling": the URI stands in `error.data`.
-fn unknown_resource(uri: &str) -> Rejected {
+fn unknown_resource(method: Method, uri: &str) -> Rejected {
+    let code = match method.route() {
+        Routing::Resource => Code::ResourceNotFound,
+        _ => Code::InvalidParams,
+    };
     let mut data = b"{\"uri\":".to_vec();
     json::encode_string(uri, &mut data);
     data.push(b'}');
-    Rejected::new(Code::InvalidParams, "resource not found").with_data(data)
+    Rejected::new(code, "resource not found").with_data(data)
 }
 
 /// The request as the upstream gets it.
@@ -386,29 +407,24 @@ impl Relay {
         }
     }
 
-    /// Tells the legacy upstreams behind an endpoint that log messages from `level` on are wanted.
-    /// A connection is shared: it is only ever told to say more.
+    /// Whether there is anything behind an endpoint whose level could be set. It is told with the
+    /// next request that goes there ([`Self::begin`]).
     ///
     /// # Errors
     /// -32601 when nothing behind the endpoint logs.
-    pub async fn set_level(
-        &self,
-        permit: &Permit,
-        endpoint: Endpoint,
-        level: LogLevel,
-    ) -> Result<(), Rejected> {
-        let description = self.describe(permit, endpoint).await?;
-        if !description.capabilities.logging {
-            return Err(no_method(Method::SetLevel));
+    pub async fn check_logging(&self, permit: &Permit, endpoint: Endpoint) -> Result<(), Rejected> {
+        match self.describe(permit, endpoint).await?.capabilities.logging {
+            true => Ok(()),
+            false => Err(no_method(Method::SetLevel)),
         }
-        for upstream in self.world().behind(endpoint) {
-            let Some(link) = upstream.link() else { continue };
-            if link.era() == Era::Legacy && link.peer.capabilities.logging && link.wants(level) {
-                let bound = upstream.entry.timeouts.list;
-                let ask = link.ask("logging/setLevel", |id| set_level_request(id, level));
-                let _ = tokio::time::timeout(bound, ask).await; // it logs as it did before
-            }
-        }
-        Ok(())
+    }
+}
+
+/// Tells a legacy upstream that log messages from `level` on are wanted, unless it knows. A
+/// connection is shared: it is only ever told to say more.
+async fn tell_level(upstream: &Upstream, link: &Link, level: LogLevel) {
+    if link.era() == Era::Legacy && link.peer.capabilities.logging && link.wants(level) {
+        let ask = link.ask("logging/setLevel", |id| set_level_request(id, level));
+        let _ = tokio::time::timeout(upstream.entry.timeouts.list, ask).await; // it logs as before
     }
 }
