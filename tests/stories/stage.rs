@@ -2,6 +2,7 @@
 //!
 //! A promise that must hold whoever talks to whom is told once, for every [`Case`].
 
+use crate::support::script::readable;
 use crate::support::{FakeHttp, FakeStdio, Incoming, Legacy, Modern, Proxy, Reply, clients};
 use serde_json::{Value, json};
 
@@ -126,7 +127,7 @@ impl Client {
 
 /// With the headers that mirror the body.
 async fn send_modern(client: &Modern, body: &str) -> Reply {
-    let message: Value = serde_json::from_str(body).expect("a request");
+    let message: Value = serde_json::from_str(&readable(body)).expect("a request");
     let method = message["method"].as_str().expect("a method");
     let params = &message["params"];
     let name = params.get("name").or(params.get("uri")).and_then(Value::as_str);

@@ -2,7 +2,7 @@
 
 use super::bounded;
 use super::http::{Head, HttpStream};
-use super::script::{Act, Lane, Peer};
+use super::script::{Act, Lane, Peer, readable};
 use serde_json::{Value, json};
 use std::collections::HashSet;
 use std::sync::{Arc, Mutex};
@@ -371,7 +371,7 @@ struct McpServer {
 impl McpServer {
     fn answer(&self, head: &Head, body: &str) -> Answer {
         let mut peer = self.peer.lock().expect("no panic while it is held");
-        let message: Value = serde_json::from_str(body).unwrap_or_default();
+        let message: Value = serde_json::from_str(&readable(body)).unwrap_or_default();
         let modern = peer.modern(&message);
         if head.method() != "POST" {
             return self.other_method(&peer, head);

@@ -130,13 +130,14 @@ async fn subscribing_twice_is_one_subscription() {
         client.request("resources/subscribe", json!({ "uri": uri })).await.result();
         client.request("resources/unsubscribe", json!({ "uri": uri })).await.result();
         client.request("resources/unsubscribe", json!({ "uri": uri })).await.result();
-        let (_other, mut witness) = session(case, &uri).await;
+        let (other, mut witness) = session(case, &uri).await;
         touch(case, "touch-a").await;
         hears(&mut witness, &uri, None).await;
         client.request("resources/subscribe", json!({ "uri": case.uri("mem:b") })).await.result();
         touch(case, "touch-b").await;
         hears(&mut stream, &case.uri("mem:b"), None).await;
         assert_eq!(counts(case, "mem:a"), (before.0 + 2, before.1 + 1), "{case}");
+        other.delete().await;
     }
 }
 
