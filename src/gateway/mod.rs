@@ -17,7 +17,7 @@ use crate::wire::json;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 
 /// Most announcements of upstreams that wait to be published.
 pub const MAX_ANNOUNCEMENTS: usize = 1024;
@@ -175,7 +175,9 @@ impl Publisher {
     async fn run(mut self) {
         while let Some(announcement) = self.announcements.recv().await {
             match announcement {
-                Announcement::Listed { upstream, announced } => self.listed(upstream, &announced),
+                Announcement::Listed { upstream, announced, published } => {
+                    self.listed(upstream, &announced, published);
+                }
                 Announcement::Updated { upstream, notification } => {
                     let uri = notification.call.param_text("uri").map(|uri| uri.into_owned());
                     if let Some(uri) = uri {
@@ -189,7 +191,12 @@ impl Publisher {
 
     /// What an upstream announced is passed on as it is; on the aggregate, changes are also found
     /// by comparison, for upstreams that came, went or announce nothing.
-    fn listed(&self, upstream: usize, announced: &[ListKind]) {
+    fn listed(
+        &self,
+        upstream: usize,
+        announced: &[ListKind],
+        published: Option<oneshot::Sender<()>>,
+    ) {
         let before = Arc::clone(&self.published.borrow());
         let after = Arc::new(before.relisted());
         for finding in after.catalog.findings() {
@@ -198,6 +205,7 @@ impl Publisher {
             }
         }
         self.published.send_replace(Arc::clone(&after));
+        drop(published);
         for kind in ListKind::ALL {
             let said = announced.contains(&kind);
             if said {

@@ -51,6 +51,8 @@ pub enum Announcement {
         upstream: usize,
         /// The lists that the upstream announced as changed.
         announced: Vec<ListKind>,
+        /// Is dropped when clients can see them.
+        published: Option<oneshot::Sender<()>>,
     },
     /// A resource changed.
     Updated {

@@ -288,12 +288,11 @@ impl Supervisor {
         let token = self.scope.token();
         self.upstream.connected(&connection.link.peer);
         self.read_lists(&connection).await;
+        self.publish().await;
         let key = &self.upstream.entry.key;
         let peer = &connection.link.peer;
-        log::info!("{key}: ready, speaks {}", peer.revision.as_str());
         self.upstream.set_state(State::Ready(Arc::clone(&connection.link)));
-        self.announce(Announcement::Listed { upstream: self.upstream.position, announced: vec![] })
-            .await;
+        log::info!("{key}: ready, speaks {}", peer.revision.as_str());
         self.watching.begin(&self.upstream, &connection.link, &connection.scope, &connection.back);
         if self.returning {
             self.watching.announce_all(self.upstream.position, &self.tools.announce).await;
@@ -322,6 +321,15 @@ impl Supervisor {
         self.watching.suspend();
         self.upstream.abandon_reading();
         end(connection, why).await
+    }
+
+    /// Waits until the catalog has what was read: whoever waits for a ready upstream finds all of
+    /// it there.
+    async fn publish(&self) {
+        let (published, done) = oneshot::channel();
+        let (upstream, announced, published) = (self.upstream.position, vec![], Some(published));
+        self.announce(Announcement::Listed { upstream, announced, published }).await;
+        let _ = done.await; // its end is the signal
     }
 
     async fn announce(&self, announcement: Announcement) {
@@ -399,7 +407,11 @@ impl Supervisor {
                     differs
                 };
                 tokio::pin!(reading);
-                let told = |announced| Announcement::Listed { upstream: position, announced };
+                let told = |announced| Announcement::Listed {
+                    upstream: position,
+                    announced,
+                    published: None,
+                };
                 let early = tokio::time::timeout(TELL_AFTER, &mut reading).await.ok();
                 if early == Some(true) || !announced.is_empty() {
                     let _ = announce.send(told(announced.clone())).await; // nobody hears it at the end

@@ -181,6 +181,10 @@ impl Stage {
             upstreams.iter().map(|(kind, upstream)| ((*kind).to_owned(), upstream.entry()));
         let entries: serde_json::Map<String, Value> = entries.collect();
         let proxy = Proxy::with(json!({ "mcpServers": entries })).start().await;
+        for kind in kinds {
+            // from here on nothing changes by itself
+            proxy.logs.wait_for(&format!("{kind}: ready")).await;
+        }
         Stage { proxy, upstreams }
     }
 

@@ -69,6 +69,7 @@ impl Flow {
         }
         let first = match tokio::time::timeout(DECIDE, self.next()).await {
             Ok(Step::Answer(answer)) => return answer::complete(answer, accept, status),
+            Ok(Step::Cancelled) => return answer::accepted(),
             Ok(step) => Some(step),
             Err(_) => None,
         };

@@ -10,7 +10,7 @@ use crate::downstream::session::{Session, StreamGuard};
 use crate::mcp::{Era, LogLevel, Method, Revision, Routing};
 use crate::net::body::{FrameSender, Outgoing};
 use crate::oauth::Permit;
-use crate::relay::{Answer, Caller, Endpoint, Hub};
+use crate::relay::{Answer, Caller, Cancel, Endpoint, Hub};
 use crate::upstream::state::WatchError;
 use crate::wire::jsonrpc::{Call, Code, Message, Rejected, Request, RequestId};
 use crate::wire::sse::encode;
@@ -73,6 +73,7 @@ pub async fn post(
             Ok(match served {
                 Ok(Served::Now(answer)) => answer::complete(answer, accept, legacy_status),
                 Ok(Served::Later(flow)) => flow.respond(accept, legacy_status).await,
+                Ok(Served::Cancelled) => answer::accepted(),
                 Err(rejected) => {
                     let answer = Answer::rejected(&rejected.with_id(Some(id)));
                     answer::complete(answer, accept, legacy_status)
@@ -134,6 +135,7 @@ async fn batched(
     let answer = match serve(front, permit, session, json_only, request).await {
         Ok(Served::Now(answer)) => answer,
         Ok(Served::Later(flow)) => flow.answer().await?,
+        Ok(Served::Cancelled) => return None,
         Err(rejected) => Answer::rejected(&rejected.with_id(Some(id))),
     };
     Some(answer.body.concat())
@@ -179,6 +181,8 @@ fn notified(session: &Session, call: &Call) {
 enum Served {
     Now(Answer),
     Later(Flow),
+    /// There is no answer.
+    Cancelled,
 }
 
 async fn serve(
@@ -210,8 +214,14 @@ async fn serve(
         Routing::Subscribe => subscribe(front, session, &request).await.map(|()| empty()),
         Routing::Unsubscribe => unsubscribe(front, session, &request).map(|()| empty()),
         Routing::Tool | Routing::Prompt | Routing::Resource | Routing::Completion => {
-            let exchange = front.relay.begin(permit, endpoint, &caller, method, &request).await?;
-            let flight = session.take_off(&request.id, exchange.canceller());
+            // it can be cancelled from here on, also while it waits for its upstream to start
+            let cancel = Arc::new(Cancel::default());
+            let flight = session.take_off(&request.id, Arc::clone(&cancel));
+            let exchange = tokio::select! {
+                begun = front.relay.begin(permit, endpoint, &caller, method, &request) => begun?,
+                () = cancel.cancelled() => return Ok(Served::Cancelled),
+            };
+            let exchange = exchange.cancelled_by(cancel);
             Ok(Served::Later(Flow::legacy(exchange, Arc::clone(front), flight)))
         }
         _ => {

@@ -3,6 +3,7 @@
 
 use crate::stage::{Case, Client, Stage, Upstream, progress};
 use crate::support::fake_http::Ended;
+use crate::support::{FakeStdio, Legacy, Modern, Proxy};
 use serde_json::{Value, json};
 
 async fn stage() -> Stage {
@@ -120,4 +121,33 @@ async fn even_before_anything_was_answered() {
         told(&case, &theirs).await;
         case.upstream.shut("never");
     }
+}
+
+/// A request may wait for its upstream to start; given up meanwhile, it is never sent.
+#[tokio::test]
+async fn what_was_given_up_before_it_could_be_sent_is_not_sent() {
+    let fake = FakeStdio::new(json!({ "start": [{ "await": "go" }], "tools": ["echo"] }));
+    let other = FakeStdio::new(json!({}));
+    let config = json!({ "mcpServers": { "late": fake.entry(), "there": other.entry() } });
+    let proxy = Proxy::with(config).start().await;
+    let url = proxy.url("/mcp");
+    let client = Legacy::connect(&url, "2025-11-25").await;
+    let id = json!(1);
+    let read = client.open_as(&id, "resources/read", json!({ "uri": "mcp-late+mem:a" }));
+    let cancel = async {
+        fake.reached("go").await;
+        // until the request is known, its cancellation is about nothing
+        loop {
+            client.notify("notifications/cancelled", json!({ "requestId": 1 })).await;
+            tokio::task::yield_now().await;
+        }
+    };
+    let reply = tokio::select! {
+        reply = read => reply.finish().await,
+        () = cancel => unreachable!("it goes on until the request ends"),
+    };
+    assert!(reply.messages.is_empty(), "{reply:?}");
+    fake.release("go");
+    Modern::new(&proxy.url("/mcp/late")).request("tools/list", Value::Null).await.result();
+    assert!(fake.received_of("resources/read").is_empty());
 }

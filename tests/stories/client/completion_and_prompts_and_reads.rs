@@ -98,7 +98,10 @@ async fn what_is_incomplete_or_nobodys_is_refused() {
             ("completion/complete", json!({ "ref": { "type": "ref/nothing", "name": "greet" } })),
         ] {
             let reply = client.request(method, params.clone()).await;
-            assert_eq!(reply.error_code(), -32602, "{case}: {method} {params}");
+            // what a modern client must mirror in a header is missed there first
+            let mirrored = case.era == "modern" && method != "completion/complete";
+            let code = if mirrored { -32020 } else { -32602 };
+            assert_eq!(reply.error_code(), code, "{case}: {method} {params}");
         }
     }
 }

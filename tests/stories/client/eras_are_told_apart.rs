@@ -52,7 +52,7 @@ async fn play(url: &str, rows: Vec<Row>) {
         let answer: Value = serde_json::from_str(&reply.text()).unwrap_or_default();
         let found = answer["error"]["code"].as_i64();
         assert_eq!((reply.status(), found), (status, code), "{what}: {}", reply.text());
-        if body.get("id").is_some() && answer.is_object() {
+        if body.get("method").is_some() && body.get("id").is_some() && answer.is_object() {
             assert_eq!(answer["id"], "same", "{what}: the id is echoed: {answer}");
         }
         if code == Some(-32022) {

@@ -112,27 +112,6 @@ async fn the_right_list_of_the_right_endpoint() {
 }
 
 #[tokio::test]
-async fn a_change_of_resources_is_announced_once() {
-    let mut script = script();
-    // every read of these lists is different, so the templates are seen to change as well
-    script["on"]["tools/call:resources"] =
-        json!([{ "notify": [RESOURCES, null] }, { "usual": true }]);
-    script["resources"] = json!(["mem:a"]);
-    let stage = Stage::of(&["sl"], script).await;
-    let url = stage.proxy.url("/mcp");
-    let mut listen = Ear::listen(
-        &url,
-        json!(1),
-        json!({ "resourcesListChanged": true, "promptsListChanged": true }),
-    )
-    .await;
-    call(&stage.proxy.url("/mcp/sl"), "resources").await;
-    listen.hears(RESOURCES).await;
-    call(&stage.proxy.url("/mcp/sl"), "prompts").await;
-    listen.hears(PROMPTS).await;
-}
-
-#[tokio::test]
 async fn what_happened_before_the_stream_opened_is_told_when_it_does() {
     let stage = Stage::of(&["sl"], script()).await;
     let url = stage.proxy.url("/mcp/sl");

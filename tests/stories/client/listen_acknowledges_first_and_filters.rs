@@ -96,7 +96,7 @@ async fn it_needs_a_client_that_takes_streams() {
 #[tokio::test]
 async fn a_graceful_end_says_so() {
     let mut stage = Stage::of(&["sl"], json!({})).await;
-    let client = Modern::new(&stage.proxy.url("/mcp"));
+    let client = Modern::new(&stage.proxy.url("/mcp/sl"));
     let params = json!({ "notifications": { "toolsListChanged": true } });
     let mut stream = client.open_as(&json!("end"), "subscriptions/listen", params).await;
     stream.next().await.expect("an acknowledgement");

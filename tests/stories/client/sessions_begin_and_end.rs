@@ -98,19 +98,18 @@ async fn delete_ends_it_and_its_stream() {
 }
 
 #[tokio::test]
-async fn it_has_one_stream_at_a_time() {
-    let stage = Stage::of(&["sl"], json!({})).await;
+async fn its_newest_stream_takes_over() {
+    let change =
+        json!([{ "notify": ["notifications/tools/list_changed", null] }, { "usual": true }]);
+    let script = json!({ "tools": ["grow"], "on": { "tools/call:grow": change } });
+    let stage = Stage::of(&["sl"], script).await;
     let client = Legacy::connect(&stage.proxy.url("/mcp/sl"), "2025-11-25").await;
-    let first = client.get_stream().await;
-    assert_eq!(first.head.header("content-type"), Some("text/event-stream"));
-    assert_eq!(client.get_stream().await.head.status(), 409);
-    drop(first);
-    let again = async {
-        while client.get_stream().await.head.status() != 200 {
-            tokio::task::yield_now().await;
-        }
-    };
-    crate::support::bounded("the stream to be free again", again).await;
+    let mut first = client.get_stream().await;
+    let mut second = client.get_stream().await;
+    assert!(first.next().await.is_none(), "each message goes to one stream, so the older ends");
+    client.request("tools/call", json!({ "name": "grow" })).await.result();
+    let message = second.next().await.expect("a message");
+    assert_eq!(message["method"], "notifications/tools/list_changed");
 }
 
 #[tokio::test]

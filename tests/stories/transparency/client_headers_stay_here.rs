@@ -22,8 +22,15 @@ const SECRETS: [(&str, &str); 12] = [
 
 /// Those that may be there, for a legacy upstream and a modern one.
 const OURS: [&str; 9] = [
-    "host", "content-type", "content-length", "accept", "mcp-protocol-version", "mcp-method",
-    "mcp-name", "mcp-session-id", "x-configured",
+    "host",
+    "content-type",
+    "content-length",
+    "accept",
+    "mcp-protocol-version",
+    "mcp-method",
+    "mcp-name",
+    "mcp-session-id",
+    "x-configured",
 ];
 
 #[tokio::test]
@@ -31,19 +38,25 @@ async fn and_configured_ones_go_out() {
     for era in ["legacy", "modern"] {
         let fake = FakeHttp::mcp(json!({ "era": era, "tools": ["echo"] })).await;
         let mut entry = fake.entry();
-        entry["headers"] = json!({ "X-Configured": "of the operator", "Authorization": "Bearer configured" });
+        entry["headers"] =
+            json!({ "X-Configured": "of the operator", "Authorization": "Bearer configured" });
         let proxy = Proxy::with(json!({ "mcpServers": { "fake": entry } })).start().await;
         for (path, tool) in [("/mcp/fake", "echo"), ("/mcp", "fake__echo")] {
             let url = proxy.url(path);
             let id = Legacy::connect(&url, "2025-11-25").await.session.expect("a session");
             let session = [("Mcp-Session-Id", id.as_str()), ("MCP-Protocol-Version", "2025-11-25")];
-            let modern = [("MCP-Protocol-Version", "2026-07-28"), ("Mcp-Method", "tools/call"), ("Mcp-Name", tool)];
+            let modern = [
+                ("MCP-Protocol-Version", "2026-07-28"),
+                ("Mcp-Method", "tools/call"),
+                ("Mcp-Name", tool),
+            ];
             let plain = json!({ "name": tool });
             let marked = Modern::new(&url).with_meta(plain.clone());
             for (own, params) in [(&session[..], plain), (&modern[..], marked)] {
                 let headers = [("Content-Type", "application/json"), ("Accept", "*/*")].into_iter();
                 let headers: Vec<_> = headers.chain(own.iter().copied()).chain(SECRETS).collect();
-                let body = json!({ "jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": params });
+                let body =
+                    json!({ "jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": params });
                 let reply = RawHttp::once("POST", &url, &headers, body.to_string()).await;
                 let answer: Value = serde_json::from_str(&reply.text()).expect("JSON");
                 assert!(answer["result"].is_object(), "{answer}");
@@ -51,7 +64,10 @@ async fn and_configured_ones_go_out() {
             for recorded in fake.recorded() {
                 let head = &recorded.head;
                 for (name, value) in &head.headers {
-                    assert!(OURS.contains(&name.as_str()) || name == "authorization", "{era}: {name}: {value}");
+                    assert!(
+                        OURS.contains(&name.as_str()) || name == "authorization",
+                        "{era}: {name}: {value}"
+                    );
                     assert!(!value.contains("s3cr3t") && *value != id, "{era}: {name}: {value}");
                 }
                 assert_eq!(head.header("authorization"), Some("Bearer configured"), "{era}");
@@ -69,12 +85,18 @@ async fn a_session_of_ours_is_no_session_of_theirs() {
     let url = stage.proxy.url("/mcp/hl");
     let client = Legacy::connect(&url, "2025-11-25").await;
     client.request("tools/call", json!({ "name": "echo" })).await.result();
-    let crate::stage::Upstream::Http(fake) = stage.upstream("hl") else { unreachable!("over HTTP") };
-    let call = fake.recorded().into_iter().rfind(|r| r.body.contains("tools/call")).expect("a call");
+    let crate::stage::Upstream::Http(fake) = stage.upstream("hl") else {
+        unreachable!("over HTTP")
+    };
+    let call =
+        fake.recorded().into_iter().rfind(|r| r.body.contains("tools/call")).expect("a call");
     let theirs = call.head.header("mcp-session-id").expect("its own session");
     assert!(theirs.starts_with("fake-session-"), "{theirs}");
     let ours = client.session.clone().expect("a session");
     assert_ne!(theirs, ours);
     let reply = client.request("tools/list", Value::Null).await;
-    assert!(reply.headers.headers.iter().all(|(_, value)| value != theirs), "and theirs stays there");
+    assert!(
+        reply.headers.headers.iter().all(|(_, value)| value != theirs),
+        "and theirs stays there"
+    );
 }

@@ -5,10 +5,13 @@ use crate::stage::{Case, Client, Stage};
 use serde_json::{Value, json};
 
 fn text(id: &str, code: i64) -> String {
-    format!(r#"{{"error": {{"message":"\u0041\/ sl__x","data":{{"n":12345678901234567890123,"x":1,"x":[1.0e5]}},"code": {code} ,"unknown":{{ }}}},"jsonrpc":"2.0", "id":{id}}}"#)
+    format!(
+        r#"{{"error": {{"message":"\u0041\/ sl__x","data":{{"n":12345678901234567890123,"x":1,"x":[1.0e5]}},"code": {code} ,"unknown":{{ }}}},"jsonrpc":"2.0", "id":{id}}}"#
+    )
 }
 
-const CODES: [i64; 11] = [-32000, -32001, -32003, -32019, -32602, -32603, -32700, -32600, -1, 0, 4711];
+const CODES: [i64; 11] =
+    [-32000, -32001, -32003, -32019, -32602, -32603, -32700, -32600, -1, 0, 4711];
 
 fn steps(code: i64) -> Value {
     json!([{ "line": text("$id", code) }])
@@ -74,17 +77,27 @@ async fn but_for_those_of_our_own_hop() {
 #[tokio::test]
 async fn an_unknown_resource_has_the_number_of_the_clients_era() {
     let error = |id: &str, code: i64, uri: &str| {
-        format!(r#"{{"jsonrpc":"2.0","id":{id},"error":{{"code":{code},"message":"none","data":{{"uri":"{uri}","x":1.0e5}}}}}}"#)
+        format!(
+            r#"{{"jsonrpc":"2.0","id":{id},"error":{{"code":{code},"message":"none","data":{{"uri":"{uri}","x":1.0e5}}}}}}"#
+        )
     };
     let own = |era: &str| if era == "legacy" { -32002 } else { -32602 };
     for era in ["legacy", "modern"] {
         let kinds: &[&str] = if era == "legacy" { &["sl", "hl"] } else { &["sm", "hm"] };
-        let kinds: &'static [&'static str] = if kinds[0] == "sl" { &["sl", "hl"] } else { &["sm", "hm"] };
+        let kinds: &'static [&'static str] =
+            if kinds[0] == "sl" { &["sl", "hl"] } else { &["sm", "hm"] };
         let line = error("$id", own(era), "mem:x");
-        let stage = Stage::of(kinds, json!({ "on": { "resources/read": [{ "line": line }] } })).await;
+        let stage =
+            Stage::of(kinds, json!({ "on": { "resources/read": [{ "line": line }] } })).await;
         for case in stage.cases() {
             let params = json!({ "uri": case.uri("mem:x") });
-            let reply = case.client().await.open_as(&json!(1), "resources/read", params).await.finish().await;
+            let reply = case
+                .client()
+                .await
+                .open_as(&json!(1), "resources/read", params)
+                .await
+                .finish()
+                .await;
             assert_eq!(reply.texts, [error("1", own(case.era), &case.uri("mem:x"))], "{case}");
         }
     }
@@ -94,7 +107,10 @@ async fn an_unknown_resource_has_the_number_of_the_clients_era() {
 #[tokio::test]
 async fn a_tools_own_error_is_a_result() {
     let result = r#"{"content":[{"type":"text","text":"it \u0062roke"}],"isError":true}"#;
-    let stage = Stage::with(json!({ "tools": ["broken"], "on": { "tools/call:broken": [{ "resultText": result }] } })).await;
+    let stage = Stage::with(
+        json!({ "tools": ["broken"], "on": { "tools/call:broken": [{ "resultText": result }] } }),
+    )
+    .await;
     for case in stage.cases() {
         let reply = call(&case, "broken").await;
         assert_eq!(reply.status, 200, "{case}");
@@ -105,10 +121,18 @@ async fn a_tools_own_error_is_a_result() {
 
 #[tokio::test]
 async fn a_null_id_is_no_obstacle_over_http() {
-    let stage = Stage::of(&["hl", "hm"], json!({ "tools": ["none"], "on": { "tools/call:none": [{ "line": text("null", 7) }] } })).await;
+    let stage = Stage::of(
+        &["hl", "hm"],
+        json!({ "tools": ["none"], "on": { "tools/call:none": [{ "line": text("null", 7) }] } }),
+    )
+    .await;
     for case in stage.cases() {
         assert!(matches!(case.client().await, Client::Legacy(_) | Client::Modern(_)));
         let reply = call(&case, "none").await;
-        assert_eq!(reply.texts, [text(r#""i""#, 7)], "{case}: on this connection it can mean only this");
+        assert_eq!(
+            reply.texts,
+            [text(r#""i""#, 7)],
+            "{case}: on this connection it can mean only this"
+        );
     }
 }

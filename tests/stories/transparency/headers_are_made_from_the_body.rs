@@ -19,7 +19,9 @@ async fn method_and_name_are_those_of_the_upstream() {
     for case in stage.cases() {
         let Upstream::Http(fake) = case.upstream else { unreachable!("over HTTP") };
         let client = case.client().await;
-        for (method, own) in names.iter().flat_map(|own| [("tools/call", own), ("prompts/get", own)]) {
+        for (method, own) in
+            names.iter().flat_map(|own| [("tools/call", own), ("prompts/get", own)])
+        {
             client.request(method, json!({ "name": case.name(own) })).await.result();
             let head = last_call(fake, method);
             let modern = case.upstream_era() == "modern";
@@ -37,7 +39,10 @@ async fn method_and_name_are_those_of_the_upstream() {
         assert_eq!(head.header("mcp-name"), expected, "{case}");
         let reference = json!({ "type": "ref/prompt", "name": case.name("echo") });
         let argument = json!({ "name": "a", "value": "" });
-        client.request("completion/complete", json!({ "ref": reference, "argument": argument })).await.result();
+        client
+            .request("completion/complete", json!({ "ref": reference, "argument": argument }))
+            .await
+            .result();
         assert_eq!(last_call(fake, "completion/complete").header("mcp-name"), None, "{case}");
     }
     assert_eq!(clients::encode("näme"), ENCODED, "the fake's own coding is the specification's");
@@ -53,12 +58,20 @@ fn annotated() -> Value {
 }
 
 /// A modern client mirrors them itself; here it may say what it likes.
-async fn call(url: &str, name: &str, arguments: &Value, headers: &[(&str, &str)]) -> crate::support::Reply {
+async fn call(
+    url: &str,
+    name: &str,
+    arguments: &Value,
+    headers: &[(&str, &str)],
+) -> crate::support::Reply {
     let params = Modern::new(url).with_meta(json!({ "name": name, "arguments": arguments }));
     let body = json!({ "jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": params });
     let own = [
-        ("MCP-Protocol-Version", "2026-07-28"), ("Mcp-Method", "tools/call"), ("Mcp-Name", name),
-        ("Content-Type", "application/json"), ("Accept", "*/*"),
+        ("MCP-Protocol-Version", "2026-07-28"),
+        ("Mcp-Method", "tools/call"),
+        ("Mcp-Name", name),
+        ("Content-Type", "application/json"),
+        ("Accept", "*/*"),
     ];
     let headers: Vec<_> = own.into_iter().chain(headers.iter().copied()).collect();
     clients::open("POST", url, &headers, &body.to_string()).await.finish().await
@@ -68,8 +81,13 @@ async fn call(url: &str, name: &str, arguments: &Value, headers: &[(&str, &str)]
 async fn annotated_arguments_are_mirrored_whoever_calls() {
     let fake = FakeHttp::mcp(json!({ "era": "modern", "tools": annotated() })).await;
     let proxy = Proxy::with(json!({ "mcpServers": { "fake": fake.entry() } })).start().await;
-    let arguments = json!({ "region": "zürich", "amount": 42, "deep": { "flag": false }, "plain": "x" });
-    let mirrored = [("Mcp-Param-Region", "=?base64?esO8cmljaA==?="), ("mcp-param-amount", "42"), ("Mcp-Param-Flag", "false")];
+    let arguments =
+        json!({ "region": "zürich", "amount": 42, "deep": { "flag": false }, "plain": "x" });
+    let mirrored = [
+        ("Mcp-Param-Region", "=?base64?esO8cmljaA==?="),
+        ("mcp-param-amount", "42"),
+        ("Mcp-Param-Flag", "false"),
+    ];
     for (path, name) in [("/mcp/fake", "pay"), ("/mcp", "fake__pay")] {
         let url = proxy.url(path);
         let legacy = Legacy::connect(&url, "2025-11-25").await;
@@ -98,7 +116,11 @@ async fn annotated_arguments_are_mirrored_whoever_calls() {
             assert_eq!((reply.status, reply.error_code()), (400, -32020), "{path} {headers:?}");
             assert_eq!(reply.response()["id"], 1);
         }
-        assert_eq!(fake.received_of("tools/call").len(), sent, "{path}: none of them was forwarded");
+        assert_eq!(
+            fake.received_of("tools/call").len(),
+            sent,
+            "{path}: none of them was forwarded"
+        );
         // absent and null arguments have no header
         let reply = call(&url, name, &json!({ "region": null }), &[]).await;
         reply.result();

@@ -22,10 +22,30 @@ struct List {
 }
 
 const LISTS: [List; 4] = [
-    List { method: "tools/list", member: "tools", entry: TOOL, names: [r#""\u0074ool.1""#, r#""tool/é""#] },
-    List { method: "prompts/list", member: "prompts", entry: PROMPT, names: [r#""p\/1""#, r#""p2""#] },
-    List { method: "resources/list", member: "resources", entry: RESOURCE, names: [r#""mem:\/\/a\u0041""#, r#""notes""#] },
-    List { method: "resources/templates/list", member: "resourceTemplates", entry: TEMPLATE, names: [r#""mem:{+path}""#, r#""{x}""#] },
+    List {
+        method: "tools/list",
+        member: "tools",
+        entry: TOOL,
+        names: [r#""\u0074ool.1""#, r#""tool/é""#],
+    },
+    List {
+        method: "prompts/list",
+        member: "prompts",
+        entry: PROMPT,
+        names: [r#""p\/1""#, r#""p2""#],
+    },
+    List {
+        method: "resources/list",
+        member: "resources",
+        entry: RESOURCE,
+        names: [r#""mem:\/\/a\u0041""#, r#""notes""#],
+    },
+    List {
+        method: "resources/templates/list",
+        member: "resourceTemplates",
+        entry: TEMPLATE,
+        names: [r#""mem:{+path}""#, r#""{x}""#],
+    },
 ];
 
 fn entry(list: &List, name: &str, ui: &str, flat: &str, execution: &str) -> String {
@@ -40,7 +60,9 @@ const FLAT: &str = r#""ui://app/y""#;
 fn result(list: &List, execution: &str, added: &str) -> String {
     let [one, two] = list.names.map(|name| entry(list, name, UI, FLAT, execution));
     let member = list.member;
-    format!(r#"{{{added} "extra":{{"a":1,"a":1.0e5}},"{member}" : [ {one} ,{two}], "_meta":{{"k":"\u0041"}} }}"#)
+    format!(
+        r#"{{{added} "extra":{{"a":1,"a":1.0e5}},"{member}" : [ {one} ,{two}], "_meta":{{"k":"\u0041"}} }}"#
+    )
 }
 
 /// A name or URI of the upstream as clients of the merged endpoint see it.
@@ -55,9 +77,12 @@ fn seen(list: &List, kind: &str, raw: &str) -> String {
 }
 
 async fn stage() -> Stage {
-    let on: serde_json::Map<String, Value> = LISTS.iter().map(|list| {
-        (list.method.to_owned(), json!([{ "resultText": result(list, EXECUTION, "") }]))
-    }).collect();
+    let on: serde_json::Map<String, Value> = LISTS
+        .iter()
+        .map(|list| {
+            (list.method.to_owned(), json!([{ "resultText": result(list, EXECUTION, "") }]))
+        })
+        .collect();
     Stage::with(json!({ "on": on })).await
 }
 
@@ -69,7 +94,9 @@ async fn whole_on_an_endpoint_of_their_own() {
         for list in &LISTS {
             let reply = client.open_as(&json!("i"), list.method, Value::Null).await.finish().await;
             let result = match (case.era, case.upstream_era()) {
-                ("modern", "legacy") => result(list, "", r#""resultType":"complete","ttlMs":0,"cacheScope":"private","#),
+                ("modern", "legacy") => {
+                    result(list, "", r#""resultType":"complete","ttlMs":0,"cacheScope":"private","#)
+                }
                 _ => result(list, EXECUTION, ""),
             };
             let expected = format!(r#"{{"jsonrpc":"2.0","id":"i","result":{result}}}"#);
@@ -86,12 +113,17 @@ async fn entry_by_entry_on_the_merged_one() {
         for list in &LISTS {
             let mut entries = Vec::new();
             for kind in crate::stage::KINDS {
-                let ui = [UI, FLAT].map(|raw| raw.replace(r"\/", "/").replace("app", &format!("{kind}+app")));
+                let ui = [UI, FLAT]
+                    .map(|raw| raw.replace(r"\/", "/").replace("app", &format!("{kind}+app")));
                 let execution = match (case.era, kind.ends_with('l')) {
                     ("modern", true) => "",
                     _ => EXECUTION,
                 };
-                entries.extend(list.names.map(|name| entry(list, &seen(list, kind, name), &ui[0], &ui[1], execution)));
+                entries.extend(
+                    list.names.map(|name| {
+                        entry(list, &seen(list, kind, name), &ui[0], &ui[1], execution)
+                    }),
+                );
             }
             let (member, entries) = (list.member, entries.join(","));
             let about = match case.era {
@@ -102,7 +134,8 @@ async fn entry_by_entry_on_the_merged_one() {
                 ),
             };
             let reply = client.open_as(&json!(3), list.method, Value::Null).await.finish().await;
-            let expected = format!(r#"{{"jsonrpc":"2.0","id":3,"result":{{"{member}":[{entries}]{about}}}}}"#);
+            let expected =
+                format!(r#"{{"jsonrpc":"2.0","id":3,"result":{{"{member}":[{entries}]{about}}}}}"#);
             assert_eq!(reply.texts, [expected], "{case}: {}", list.method);
         }
     }

@@ -19,7 +19,9 @@ async fn every_shown_name_can_be_called() {
     let script = json!({ "tools": own, "prompts": own });
     let stage = Stage::with(script).await;
     let all = stage.proxy.url("/mcp");
-    for (list, member, call) in [("tools/list", "tools", "tools/call"), ("prompts/list", "prompts", "prompts/get")] {
+    for (list, member, call) in
+        [("tools/list", "tools", "tools/call"), ("prompts/list", "prompts", "prompts/get")]
+    {
         let merged = names(&all, list, member).await;
         assert_eq!(merged.len(), 4 * own.len());
         assert!(merged.iter().all(|name| name.chars().count() <= 64), "{merged:?}");
@@ -34,7 +36,10 @@ async fn every_shown_name_can_be_called() {
                     assert!(name.starts_with(&format!("{kind}__lll")), "{name}");
                 }
                 for reply in [
-                    Legacy::connect(&all, "2025-11-25").await.request(call, json!({ "name": name })).await,
+                    Legacy::connect(&all, "2025-11-25")
+                        .await
+                        .request(call, json!({ "name": name }))
+                        .await,
                     Modern::new(&all).request(call, json!({ "name": name })).await,
                     Modern::new(&alone).request(call, json!({ "name": own })).await,
                 ] {
@@ -64,7 +69,8 @@ async fn a_shortened_name_is_the_same_tomorrow() {
 #[tokio::test]
 async fn the_first_in_the_file_has_a_name_that_two_would_have() {
     let early = FakeStdio::new(json!({ "tools": ["c"], "name": "early" }));
-    let late = FakeStdio::new(json!({ "start": [{ "await": "go" }], "tools": ["b-c"], "name": "late" }));
+    let late =
+        FakeStdio::new(json!({ "start": [{ "await": "go" }], "tools": ["b-c"], "name": "late" }));
     let config = json!({
         "mcpServers": { "a": late.entry(), "a-b": early.entry() },
         "gateway": { "naming": { "separator": "-" } },
@@ -76,10 +82,16 @@ async fn the_first_in_the_file_has_a_name_that_two_would_have() {
     late.release("go");
     Modern::new(&proxy.url("/mcp/a")).request("tools/list", Value::Null).await.result();
     let finding = proxy.logs.wait_for("a-b-c").await;
-    assert!(finding.contains("warn") && finding.contains("\"a\\\"") || finding.contains("a-b"), "{finding}");
+    assert!(
+        finding.contains("warn") && finding.contains("\"a\\\"") || finding.contains("a-b"),
+        "{finding}"
+    );
     assert_eq!(names(&url, "tools/list", "tools").await, ["a-b-c"], "shown once");
     Modern::new(&url).request("tools/call", call.clone()).await.result();
-    assert_eq!((late.received_of("tools/call").len(), early.received_of("tools/call").len()), (1, 0));
+    assert_eq!(
+        (late.received_of("tools/call").len(), early.received_of("tools/call").len()),
+        (1, 0)
+    );
     let own = json!({ "name": "c" });
     Modern::new(&proxy.url("/mcp/a-b")).request("tools/call", own).await.result();
     assert_eq!(early.received_of("tools/call").len(), 1, "and can be called where it is alone");
@@ -94,6 +106,9 @@ async fn a_name_twice_in_one_list_is_the_first_one() {
     let stage = Stage::of(&["sl", "hm"], json!({ "tools": twice })).await;
     let listed = Modern::new(&stage.proxy.url("/mcp")).request("tools/list", Value::Null).await;
     let tools = listed.result()["tools"].as_array().expect("a list");
-    let seen: Vec<_> = tools.iter().map(|t| (t["name"].as_str().expect("a name"), t["title"].as_str().expect("a title"))).collect();
+    let seen: Vec<_> = tools
+        .iter()
+        .map(|t| (t["name"].as_str().expect("a name"), t["title"].as_str().expect("a title")))
+        .collect();
     assert_eq!(seen, [("sl__t", "first"), ("hm__t", "first")]);
 }

@@ -21,7 +21,7 @@ const CAPABILITIES: &str =
 const INFO: &str = r#""io.modelcontextprotocol/clientInfo":{"name":"\u0041","version":"1"}"#;
 
 /// Everything in it that somebody might be tempted to write in another way.
-const ODD: &str = r#"{"$schema":"x","$defs":{"$anchor":"a","$ref":"#\/$defs"}, "big":12345678901234567890123 ,"float":1.0e5,"zero":-0.0,"e":1E+2,"escapes":"\u0041\/\u00e9é\ud800\uDFFF\u0000\t","dup":1,"dup":{"dup":[ ],"dup":{ }},"":null,"uri":"mem:a","name":"sl__odd"}"#;
+const ODD: &str = r##"{"$schema":"x","$defs":{"$anchor":"a","$ref":"#\/$defs"}, "big":12345678901234567890123 ,"float":1.0e5,"zero":-0.0,"e":1E+2,"escapes":"\u0041\/\u00e9é\ud800\uDFFF\u0000\t","dup":1,"dup":{"dup":[ ],"dup":{ }},"":null,"uri":"mem:a","name":"sl__odd"}"##;
 
 struct Text {
     before: &'static str,
@@ -91,7 +91,11 @@ async fn calls_with_everything_odd_in_them() {
         for layout in [PLAIN, AIRY, PRETTY] {
             for (id, token) in [("7", r#""t\u006fken""#), (r#""\u0069d\/""#, "-12")] {
                 // written in an odd way, which nobody must see through
-                let name = if case.aggregate { format!(r#""{}__\u006fdd""#, case.kind) } else { r#""\u006fdd""#.to_owned() };
+                let name = if case.aggregate {
+                    format!(r#""{}__\u006fdd""#, case.kind)
+                } else {
+                    r#""\u006fdd""#.to_owned()
+                };
                 let body = call(&layout, id, &name, &meta_of(case.era, token));
                 let reply = client.send(&body).await;
                 assert!(reply.texts[0].contains(&format!(r#""id":{id},"#)), "{case}: {reply:?}");
@@ -114,7 +118,8 @@ async fn calls_with_no_metadata_or_only_their_own() {
     for case in stage.cases() {
         let client = case.client().await;
         let own = format!(r#""_meta":{{{VERSION}, {CAPABILITIES}}}, "#);
-        let name = if case.aggregate { format!(r#""{}__odd""#, case.kind) } else { r#""odd""#.to_owned() };
+        let name =
+            if case.aggregate { format!(r#""{}__odd""#, case.kind) } else { r#""odd""#.to_owned() };
         let sent = if case.era == "legacy" { "" } else { &own };
         client.send(&call(&AIRY, "1", &name, sent)).await;
         let received = case.upstream.last_with("tools\\/call");
@@ -135,22 +140,52 @@ async fn prompts_reads_and_completions() {
     for case in stage.cases() {
         let client = case.client().await;
         let (era, theirs) = (case.era, case.upstream_era());
-        let meta = if era == "legacy" { String::new() } else { format!(r#""_meta":{{{VERSION},{CAPABILITIES}}},"#) };
+        let meta = if era == "legacy" {
+            String::new()
+        } else {
+            format!(r#""_meta":{{{VERSION},{CAPABILITIES}}},"#)
+        };
         let edited = match (era, theirs) {
             ("legacy", "modern") => format!(r#""_meta":{{{}}},"#, ours()),
             ("modern", "modern") => meta.clone(),
             _ => String::new(),
         };
         let rows = [
-            ("prompts/get", r#""arguments":{"who":"\u0041\/"},"name":$,"x":[1.0e5]"#, case.name("p"), r#""\u0070""#, r#""p""#),
-            ("resources/read", r#""uri" : $ ,"x":1.0e5"#, case.uri("mem:ä"), r#""mem:ä""#, r#""mem:ä""#),
-            ("completion/complete", r#""ref":{"x":1.0e5,"type":"ref\/prompt","name":$ },"argument":{"name":"a","value":"\u0041"}"#, case.name("p"), r#""\u0070""#, r#""p""#),
-            ("completion/complete", r#""ref":{"uri": $, "type":"ref/resource"},"argument":{"value":"\/","name":"a"},"context":{"arguments":{"a":"\u0041"}}"#, case.uri("mem:{a}"), r#""mem:{a}""#, r#""mem:{a}""#),
+            (
+                "prompts/get",
+                r#""arguments":{"who":"\u0041\/"},"name":$,"x":[1.0e5]"#,
+                case.name("p"),
+                r#""\u0070""#,
+                r#""p""#,
+            ),
+            (
+                "resources/read",
+                r#""uri" : $ ,"x":1.0e5"#,
+                case.uri("mem:ä"),
+                r#""mem:ä""#,
+                r#""mem:ä""#,
+            ),
+            (
+                "completion/complete",
+                r#""ref":{"x":1.0e5,"type":"ref\/prompt","name":$ },"argument":{"name":"a","value":"\u0041"}"#,
+                case.name("p"),
+                r#""\u0070""#,
+                r#""p""#,
+            ),
+            (
+                "completion/complete",
+                r#""ref":{"uri": $, "type":"ref/resource"},"argument":{"value":"\/","name":"a"},"context":{"arguments":{"a":"\u0041"}}"#,
+                case.uri("mem:{a}"),
+                r#""mem:{a}""#,
+                r#""mem:{a}""#,
+            ),
         ];
         for (method, params, seen, own, alone) in rows {
             let request = |id: &str, meta: &str, name: &str| {
                 let params = params.replace('$', name);
-                format!(r#"{{"method":"{method}","params":{{{meta}{params}}},"jsonrpc":"2.0","id":{id}, "end":1}}"#)
+                format!(
+                    r#"{{"method":"{method}","params":{{{meta}{params}}},"jsonrpc":"2.0","id":{id}, "end":1}}"#
+                )
             };
             let seen = serde_json::to_string(&seen).expect("a string");
             let reply = client.send(&request(r#""x""#, &meta, &seen)).await;

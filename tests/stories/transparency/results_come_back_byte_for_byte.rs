@@ -11,7 +11,9 @@ const RESULT: &str = r#"{@ "content":[ {"type":"text","text":"\u0041\/\u00e9é\u
 
 fn response(id: &str, added: &str) -> String {
     let result = RESULT.replace('@', added);
-    format!(r#" {{"result" : {result},"extra":null , "id": {id} ,"jsonrpc" : "2.0","more":{{"a":1,"a":2}} }}  "#)
+    format!(
+        r#" {{"result" : {result},"extra":null , "id": {id} ,"jsonrpc" : "2.0","more":{{"a":1,"a":2}} }}  "#
+    )
 }
 
 /// What is added to a result for this pair of eras.
@@ -55,7 +57,8 @@ async fn alone_and_after_a_notification() {
 async fn reads_prompts_and_completions() {
     let prompt = r#"{@"messages":[{"role":"user","content":{"type":"text","text":"\u0041"}} ],"description":"\/","x":1.0e5}"#;
     let read = r#"{@"contents" : [{"text":"\u0041\ud800","uri":"mem:a" ,"_meta":{"n":1.0e5}},{"blob":"AA==","uri":"mem:b"}],"x":[ ]}"#;
-    let completion = r#"{@"completion":{"values":[ "\u0041" ],"total":1.0e5,"hasMore":false,"x":{}} }"#;
+    let completion =
+        r#"{@"completion":{"values":[ "\u0041" ],"total":1.0e5,"hasMore":false,"x":{}} }"#;
     let alone = |text: &str| json!([{ "resultText": text.replace('@', "") }]);
     let stage = Stage::with(json!({ "prompts": ["p"], "on": {
         "prompts/get": alone(prompt), "resources/read": alone(read), "completion/complete": alone(completion),
@@ -65,7 +68,8 @@ async fn reads_prompts_and_completions() {
         let client = case.client().await;
         let cross = case.era == "modern" && case.upstream_era() == "legacy";
         let plain = if cross { r#""resultType":"complete","# } else { "" };
-        let cached = if cross { r#""resultType":"complete","ttlMs":0,"cacheScope":"private","# } else { "" };
+        let cached =
+            if cross { r#""resultType":"complete","ttlMs":0,"cacheScope":"private","# } else { "" };
         let marked = |text: &str| match case.aggregate {
             true => text.replace(r#""uri":"mem:"#, &format!(r#""uri":"mcp-{}+mem:"#, case.kind)),
             false => text.to_owned(),
@@ -75,11 +79,20 @@ async fn reads_prompts_and_completions() {
         for (method, params, text, members) in [
             ("prompts/get", json!({ "name": case.name("p") }), prompt.to_owned(), plain),
             ("resources/read", json!({ "uri": case.uri("mem:x") }), marked(read), cached),
-            ("completion/complete", json!({ "ref": reference, "argument": argument }), completion.to_owned(), plain),
+            (
+                "completion/complete",
+                json!({ "ref": reference, "argument": argument }),
+                completion.to_owned(),
+                plain,
+            ),
         ] {
             let reply = client.open_as(&json!("i"), method, params).await.finish().await;
             let result = text.replace('@', members);
-            assert_eq!(reply.texts, [format!(r#"{{"jsonrpc":"2.0","id":"i","result":{result}}}"#)], "{case}");
+            assert_eq!(
+                reply.texts,
+                [format!(r#"{{"jsonrpc":"2.0","id":"i","result":{result}}}"#)],
+                "{case}"
+            );
         }
     }
 }
@@ -87,7 +100,8 @@ async fn reads_prompts_and_completions() {
 /// An HTTP upstream may break its lines between tokens.
 #[tokio::test]
 async fn line_breaks_between_tokens() {
-    let pretty = "{\n  \"jsonrpc\": \"2.0\",\r\n\t\"id\": @,\n  \"result\": {\n\n\"content\": [\r]\n}\n}\n";
+    let pretty =
+        "{\n  \"jsonrpc\": \"2.0\",\r\n\t\"id\": @,\n  \"result\": {\n\n\"content\": [\r]\n}\n}\n";
     let fake = FakeHttp::serve(move |_, body| {
         let message: Value = serde_json::from_str(body).unwrap_or_default();
         let id = message["id"].to_string();
@@ -138,9 +152,11 @@ async fn between_modern_ends_input_is_asked_for_and_given() {
         let client = case.client().await;
         let meta = r#""_meta":{"io.modelcontextprotocol/protocolVersion":"2026-07-28","io.modelcontextprotocol/clientCapabilities":{"elicitation":{"form":{} }}}"#;
         let name = case.name("ask");
-        let request = |id: &str, name: &str| format!(
-            r#"{{"jsonrpc":"2.0","id":{id},"method":"tools/call","params":{{"name":"{name}",{meta},"inputResponses":{{"k\u0031":{{"action":"accept","content":{{"n":1.0e5}}}}}},"requestState":"st\u0061te\/"}}}}"#
-        );
+        let request = |id: &str, name: &str| {
+            format!(
+                r#"{{"jsonrpc":"2.0","id":{id},"method":"tools/call","params":{{"name":"{name}",{meta},"inputResponses":{{"k\u0031":{{"action":"accept","content":{{"n":1.0e5}}}}}},"requestState":"st\u0061te\/"}}}}"#
+            )
+        };
         let reply = client.send(&request("1", &name)).await;
         let expected = format!(r#"{{"jsonrpc":"2.0","id":1,"result":{asked}}}"#);
         assert_eq!(reply.texts, [expected], "{case}");

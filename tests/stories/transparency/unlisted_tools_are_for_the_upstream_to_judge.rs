@@ -29,7 +29,10 @@ async fn forwarded_alone_and_refused_merged() {
         // the upstream's own answer to what it does not know
         if !case.aggregate {
             let reply = client.request("tools/call", json!({ "name": "nothing" })).await;
-            assert_eq!((reply.error_code(), reply.error()["message"].as_str()), (-32602, Some("unknown nothing")));
+            assert_eq!(
+                (reply.error_code(), reply.error()["message"].as_str()),
+                (-32602, Some("unknown nothing"))
+            );
         }
     }
 }
@@ -52,7 +55,11 @@ async fn what_the_operator_disabled_exists_nowhere() {
         legacy.request("tools/call", json!({ "name": kept })).await.result();
         for name in gone {
             let call = json!({ "name": name });
-            assert_eq!(legacy.request("tools/call", call.clone()).await.error_code(), -32602, "{name}");
+            assert_eq!(
+                legacy.request("tools/call", call.clone()).await.error_code(),
+                -32602,
+                "{name}"
+            );
             assert_eq!(modern.request("tools/call", call).await.error_code(), -32602, "{name}");
         }
     }

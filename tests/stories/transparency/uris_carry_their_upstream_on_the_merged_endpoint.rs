@@ -76,7 +76,10 @@ async fn in_results_of_tools_and_prompts() {
         let result = reply.result();
         let seen = json!([link_as_seen(&case), embedded_as_seen(&case), block_text()]);
         assert_eq!(result["content"], seen, "{case}");
-        assert_eq!(result["structuredContent"], json!({ "uri": "mem:data", "resource": { "uri": "mem:data" } }));
+        assert_eq!(
+            result["structuredContent"],
+            json!({ "uri": "mem:data", "resource": { "uri": "mem:data" } })
+        );
         let meta = json!({
             "ui": { "resourceUri": ui(&case, "app/ui") }, "ui/resourceUri": ui(&case, "app/flat"), "uri": "mem:meta",
         });
@@ -101,17 +104,26 @@ async fn in_reads_and_back_again() {
         let reply = client.request("resources/read", json!({ "uri": case.uri("mem:a") })).await;
         let contents = reply.result()["contents"].as_array().expect("contents").clone();
         let uris: Vec<&str> = contents.iter().map(|c| c["uri"].as_str().expect("a uri")).collect();
-        let plain = if case.aggregate { case.uri(":notes/plain") } else { "notes/plain".to_owned() };
-        let app = if case.aggregate { format!("UI://{}+App/x", case.kind) } else { "UI://App/x".to_owned() };
+        let plain =
+            if case.aggregate { case.uri(":notes/plain") } else { "notes/plain".to_owned() };
+        let app = if case.aggregate {
+            format!("UI://{}+App/x", case.kind)
+        } else {
+            "UI://App/x".to_owned()
+        };
         // even what looks like another's mark is marked as this one's
         let expected = [case.uri("mem:a"), case.uri("mcp-hl+mem:foreign"), plain, app];
         assert_eq!(uris, expected, "{case}");
         assert_eq!(contents[0]["text"], "mem:text", "{case}");
-        for (seen, own) in expected.iter().zip(["mem:a", "mcp-hl+mem:foreign", "notes/plain", "UI://App/x"]) {
+        for (seen, own) in
+            expected.iter().zip(["mem:a", "mcp-hl+mem:foreign", "notes/plain", "UI://App/x"])
+        {
             client.request("resources/read", json!({ "uri": seen })).await.result();
             let received = case.upstream.received_of("resources/read").pop().expect("a read");
             assert_eq!(received["params"]["uri"], own, "{case}: what was shown leads back");
-            if let (crate::stage::Upstream::Http(fake), "modern") = (case.upstream, case.upstream_era()) {
+            if let (crate::stage::Upstream::Http(fake), "modern") =
+                (case.upstream, case.upstream_era())
+            {
                 let head = fake.recorded().pop().expect("a request").head;
                 assert_eq!(head.header("mcp-name"), Some(own), "{case}: in the header, too");
             }
@@ -139,7 +151,8 @@ async fn in_subscriptions_and_their_updates() {
                 let first = stream.next().await.expect("an acknowledgement");
                 let accepted = &first["params"]["notifications"]["resourceSubscriptions"];
                 // on the merged endpoint an unmarked one is nobody's
-                let expected = if case.aggregate { json!([uri, below]) } else { json!([uri, "mem:a", below]) };
+                let expected =
+                    if case.aggregate { json!([uri, below]) } else { json!([uri, "mem:a", below]) };
                 assert!(accepted == &expected || !case.aggregate, "{case}: {accepted}");
                 stream
             }
@@ -153,7 +166,11 @@ async fn in_subscriptions_and_their_updates() {
         assert_eq!(tag, (case.era == "modern").then_some(&json!("s")), "{case}");
         if case.upstream_era() == "legacy" {
             let asked = case.upstream.received_of("resources/subscribe");
-            assert!(asked.iter().all(|m| m["params"]["uri"].as_str().is_some_and(|u| u.starts_with("mem:"))));
+            assert!(
+                asked
+                    .iter()
+                    .all(|m| m["params"]["uri"].as_str().is_some_and(|u| u.starts_with("mem:")))
+            );
         }
     }
 }
