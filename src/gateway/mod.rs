@@ -10,7 +10,7 @@ use crate::net::listen::{ListenLimits, Listener};
 use crate::relay::{Endpoint, Hub, Relay, World};
 use crate::sys::random::Random;
 use crate::sys::spawn::Spawner;
-use crate::task::Scope;
+use crate::task::{Scope, Token};
 use crate::upstream::supervisor::{Supervisor, Tools};
 use crate::upstream::{Announcement, State, Upstream};
 use crate::wire::json;
@@ -126,7 +126,7 @@ fn serve(
         limits: settings.limits.peer(),
         scope: adopted,
     });
-    scope.spawn("session sweeper", sweep(Arc::clone(&front)));
+    scope.spawn("session sweeper", sweep(Arc::clone(&front), scope.token()));
     let connections = Arc::new(scope.child("connections"));
     for listener in listeners {
         let limits = ListenLimits {
@@ -153,9 +153,12 @@ fn serve(
     }
 }
 
-async fn sweep(front: Arc<Front>) {
+async fn sweep(front: Arc<Front>, stop: Token) {
     loop {
-        tokio::time::sleep(session::SWEEP).await;
+        tokio::select! {
+            () = tokio::time::sleep(session::SWEEP) => {}
+            () = stop.cancelled() => return,
+        }
         let world = front.relay.world();
         front.sessions.sweep(Instant::now(), &front.relay.hub, &world);
     }

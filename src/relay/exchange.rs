@@ -27,6 +27,11 @@ impl Cancel {
     pub fn cancel(&self) {
         self.0.notify_one();
     }
+
+    /// Waits for it. One who waits is enough: a cancellation that was waited for is spent.
+    pub async fn cancelled(&self) {
+        self.0.notified().await;
+    }
 }
 
 /// What the client gets next.
@@ -53,6 +58,14 @@ impl Answer {
     /// An error answer of our own.
     pub fn rejected(rejected: &Rejected) -> Self {
         Self { body: vec![rejected.to_json()], error: Some(rejected.code.number()) }
+    }
+
+    /// The body in one piece, copied if it is not.
+    pub fn one_piece(self) -> Bytes {
+        match <[Bytes; 1]>::try_from(self.body) {
+            Ok([one]) => one,
+            Err(pieces) => Bytes::from(pieces.concat()),
+        }
     }
 
     /// A result of our own; `result` is a raw JSON object.
@@ -124,9 +137,9 @@ impl Exchange {
         Self { ends, call: Some(call), deadline, progress: None, cancel: Arc::default() }
     }
 
-    /// A handle that cancels this exchange.
-    pub fn canceller(&self) -> Arc<Cancel> {
-        Arc::clone(&self.cancel)
+    /// The same exchange, which this ends.
+    pub fn cancelled_by(self, cancel: Arc<Cancel>) -> Self {
+        Self { cancel, ..self }
     }
 
     /// The next thing for the client. Cancel safe: the exchange can be given to another owner
@@ -137,7 +150,7 @@ impl Exchange {
             let turn = tokio::select! {
                 biased;
                 event = call.next() => Turn::Event(event),
-                () = self.cancel.0.notified() => Turn::Cancelled,
+                () = self.cancel.cancelled() => Turn::Cancelled,
                 () = self.deadline.sleep.as_mut() => Turn::TimedOut,
             };
             match turn {

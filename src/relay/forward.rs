@@ -119,15 +119,17 @@ impl Relay {
     /// The result of a list request: a raw JSON object.
     ///
     /// # Errors
-    /// -32601 when nothing behind the endpoint has such a list; -32603 when the one upstream
-    /// behind it is not there and nothing is known of it.
+    /// -32602 for a cursor; -32601 when nothing behind the endpoint has such a list; -32603 when
+    /// the one upstream behind it is not there and nothing is known of it.
     pub async fn list(
         &self,
         permit: &Permit,
         endpoint: Endpoint,
         kind: ListKind,
         caller: &Caller,
+        message: &Request,
     ) -> Result<Bytes, Rejected> {
+        refuse_cursor(message)?;
         let world = self.world();
         world.settled(endpoint).await;
         let bound = match endpoint {
@@ -249,6 +251,18 @@ fn is_expected(world: &World, kind: ListKind) -> bool {
     let promised =
         |upstream: &Arc<Upstream>| upstream.peer().is_some_and(|peer| peer.capabilities.has(kind));
     any_starting(world) || world.upstreams.iter().any(promised)
+}
+
+/// Every list of ours has one page, so whatever a cursor says, we never gave it
+/// (MCP 2026-07-28 server/utilities/pagination, "Error Handling").
+fn refuse_cursor(message: &Request) -> Result<(), Rejected> {
+    match message.call.param("cursor") {
+        Some(cursor) if cursor.kind != json::Kind::Null => {
+            let text = "unknown cursor: every list here has one page";
+            Err(Rejected::new(Code::InvalidParams, text))
+        }
+        _ => Ok(()),
+    }
 }
 
 fn any_starting(world: &World) -> bool {
@@ -454,25 +468,15 @@ impl Relay {
         }
     }
 
-    /// Tells the legacy upstreams behind an endpoint that log messages from `level` on are wanted.
-    /// A connection is shared: it is only ever told to say more.
+    /// Whether there is anything behind an endpoint whose level could be set. It is told with the
+    /// next request that goes there ([`Self::begin`]).
     ///
     /// # Errors
     /// -32601 when nothing behind the endpoint logs.
-    pub async fn set_level(
-        &self,
-        permit: &Permit,
-        endpoint: Endpoint,
-        level: LogLevel,
-    ) -> Result<(), Rejected> {
-        let description = self.describe(permit, endpoint).await?;
-        if !description.capabilities.logging {
-            return Err(no_method(Method::SetLevel));
+    pub async fn check_logging(&self, permit: &Permit, endpoint: Endpoint) -> Result<(), Rejected> {
+        match self.describe(permit, endpoint).await?.capabilities.logging {
+            true => Ok(()),
+            false => Err(no_method(Method::SetLevel)),
         }
-        for upstream in self.world().behind(endpoint) {
-            let Some(link) = upstream.link() else { continue };
-            make_verbose(upstream, &link, level).await;
-        }
-        Ok(())
     }
 }

@@ -78,7 +78,9 @@ impl Outlet {
 
     pub(super) fn list_changed(&self, kind: ListKind) {
         let mut waiting = self.lock();
-        if waiting.filter.wants(kind) && !waiting.changed.contains(&kind) {
+        // resources and templates share one notification
+        let waits = waiting.changed.iter().any(|known| known.changed() == kind.changed());
+        if waiting.filter.wants(kind) && !waits {
             waiting.changed.push(kind);
             drop(waiting);
             self.wake.notify_one();
@@ -127,5 +129,24 @@ impl Outlet {
             Some((_, message)) => Some(Some(message)),
             None => waiting.closed.then_some(None),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn what_shares_a_notification_is_told_once() {
+        let outlet = Outlet::new(Endpoint::Aggregate, None, Filter::all_lists());
+        for kind in ListKind::ALL {
+            outlet.list_changed(kind);
+        }
+        outlet.close();
+        let mut told = Vec::new();
+        while let Some(message) = outlet.next().await {
+            told.push(message);
+        }
+        assert_eq!(told.len(), 3, "{told:?}");
     }
 }

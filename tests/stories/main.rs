@@ -6,6 +6,7 @@ mod attacker;
 mod client;
 mod fakes;
 mod operator;
+mod stage;
 mod transparency;
 
 #[path = "../support/mod.rs"]

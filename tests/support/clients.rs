@@ -231,6 +231,10 @@ impl Modern {
         }
     }
 
+    pub(crate) fn url(&self) -> &str {
+        &self.url
+    }
+
     pub(crate) async fn request(&self, method: &str, params: Value) -> Reply {
         self.open(method, params).await.finish().await
     }

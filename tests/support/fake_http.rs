@@ -2,7 +2,7 @@
 
 use super::bounded;
 use super::http::{Head, HttpStream};
-use super::script::{Act, Lane, Peer};
+use super::script::{Act, Lane, Peer, readable};
 use serde_json::{Value, json};
 use std::collections::HashSet;
 use std::sync::{Arc, Mutex};
@@ -216,6 +216,12 @@ impl FakeHttp {
         self.shared.open.send_if_modified(|open| open.insert(gate.to_owned()));
     }
 
+    /// Closes a gate again.
+    pub(crate) fn shut(&self, gate: &str) {
+        self.shared.open.send_if_modified(|open| open.remove(gate));
+        self.shared.reached.send_if_modified(|reached| reached.remove(gate));
+    }
+
     /// Waits until an answer waits at the gate.
     pub(crate) async fn reached(&self, gate: &str) {
         let mut reached = self.shared.reached.subscribe();
@@ -365,7 +371,7 @@ struct McpServer {
 impl McpServer {
     fn answer(&self, head: &Head, body: &str) -> Answer {
         let mut peer = self.peer.lock().expect("no panic while it is held");
-        let message: Value = serde_json::from_str(body).unwrap_or_default();
+        let message: Value = serde_json::from_str(&readable(body)).unwrap_or_default();
         let modern = peer.modern(&message);
         if head.method() != "POST" {
             return self.other_method(&peer, head);

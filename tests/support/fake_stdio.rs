@@ -49,6 +49,13 @@ impl FakeStdio {
         self.scratch.write(gate, "");
     }
 
+    /// Closes a gate again.
+    pub(crate) fn shut(&self, gate: &str) {
+        for name in [gate.to_owned(), format!("{gate}.reached")] {
+            drop(std::fs::remove_file(self.scratch.path().join(name)));
+        }
+    }
+
     /// Waits until a process waits at the gate.
     pub(crate) async fn reached(&self, gate: &str) {
         let file = self.scratch.path().join(format!("{gate}.reached"));

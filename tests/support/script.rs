@@ -133,7 +133,7 @@ impl Peer {
 
     /// What happens on one message.
     pub(crate) fn hear(&mut self, line: &str) -> Vec<Act> {
-        let Ok(message) = serde_json::from_str::<Value>(line) else {
+        let Ok(message) = serde_json::from_str::<Value>(&readable(line)) else {
             let text =
                 r#"{"jsonrpc":"2.0","id":null,"error":{"code":-32700,"message":"not JSON"}}"#;
             return vec![Act::Say(Lane::Request, text.to_owned())];
@@ -467,6 +467,11 @@ fn entry(list: &str, entry: &Value) -> Value {
         "resourceTemplates" => json!({ "uriTemplate": name, "name": name }),
         _ => json!({ "name": name }),
     }
+}
+
+/// For reading only: serde_json reads no lone surrogates, which are allowed in JSON all the same.
+pub(crate) fn readable(text: &str) -> String {
+    text.replace("\\ud", "\\u0").replace("\\uD", "\\u0")
 }
 
 /// `params.arguments` as it was written.

@@ -3,6 +3,7 @@
 use crate::net::body::Outgoing;
 use crate::relay::Answer;
 use crate::wire::jsonrpc::{Code, Rejected};
+use crate::wire::sse::encode;
 use bytes::Bytes;
 use http::header::{ACCEPT, ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderName, HeaderValue};
 use http::{HeaderMap, Response, StatusCode};
@@ -19,6 +20,9 @@ const STREAM: HeaderValue = HeaderValue::from_static("text/event-stream");
 const NO_STORE: HeaderValue = HeaderValue::from_static("no-store");
 const NO_CACHE: HeaderValue = HeaderValue::from_static("no-cache, no-transform");
 const BUFFERING: HeaderName = HeaderName::from_static("x-accel-buffering");
+
+/// Which status an answer with this error code, or with none, gets.
+pub type Status = fn(Option<i64>) -> StatusCode;
 
 /// What a client takes as an answer to a POST.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -128,7 +132,13 @@ pub fn legacy_status(_: Option<i64>) -> StatusCode {
     StatusCode::OK
 }
 
-/// The answer to a request as JSON.
-pub fn complete(answer: Answer, status: fn(Option<i64>) -> StatusCode) -> Response<Outgoing> {
-    json(status(answer.error), answer.body)
+/// The answer to a request: JSON, or one event for a client that takes nothing else. A stream has
+/// no status but 200, so what has another one is JSON in any case.
+pub fn complete(answer: Answer, accept: Accept, status: Status) -> Response<Outgoing> {
+    let status = status(answer.error);
+    if accept.json || status != StatusCode::OK {
+        return json(status, answer.body);
+    }
+    let (prefix, data, suffix) = encode::event_parts(answer.one_piece(), None);
+    stream(Outgoing::parts(vec![prefix, data, suffix]))
 }

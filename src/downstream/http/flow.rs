@@ -2,13 +2,13 @@
 //! notification does, and after [`DECIDE`] in any case.
 
 use crate::downstream::http::Front;
-use crate::downstream::http::answer::{self, Accept};
+use crate::downstream::http::answer::{self, Accept, Status};
 use crate::downstream::session::Flight;
 use crate::net::body::{FrameSender, Outgoing};
-use crate::relay::{Exchange, Step};
+use crate::relay::{Answer, Exchange, Step};
 use crate::wire::sse::encode;
 use bytes::Bytes;
-use http::{Response, StatusCode};
+use http::Response;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -20,9 +20,6 @@ pub const KEEP_ALIVE: Duration = Duration::from_secs(15);
 
 /// Frames that may wait for a client that does not read.
 pub const WAITING_FRAMES: usize = 64;
-
-/// Which status an answer gets.
-pub type Status = fn(Option<i64>) -> StatusCode;
 
 /// An exchange and the rule for what a disconnect means: a modern one ends with its client, a
 /// legacy one is adopted by its session.
@@ -52,7 +49,7 @@ impl Flow {
     }
 
     /// The answer alone, passing over notifications; `None` when it was cancelled.
-    pub async fn answer(mut self) -> Option<crate::relay::Answer> {
+    pub async fn answer(mut self) -> Option<Answer> {
         loop {
             match self.next().await {
                 Step::Notification(_) => {}
@@ -66,12 +63,13 @@ impl Flow {
     pub async fn respond(mut self, accept: Accept, status: Status) -> Response<Outgoing> {
         if !accept.stream {
             return match self.answer().await {
-                Some(answer) => answer::complete(answer, status),
+                Some(answer) => answer::complete(answer, accept, status),
                 None => answer::accepted(),
             };
         }
         let first = match tokio::time::timeout(DECIDE, self.next()).await {
-            Ok(Step::Answer(answer)) if accept.json => return answer::complete(answer, status),
+            Ok(Step::Answer(answer)) => return answer::complete(answer, accept, status),
+            Ok(Step::Cancelled) => return answer::accepted(),
             Ok(step) => Some(step),
             Err(_) => None,
         };
@@ -90,7 +88,7 @@ impl Flow {
                         return;
                     }
                 }
-                Step::Answer(answer) => return send_answer(&frames, answer.body).await,
+                Step::Answer(answer) => return send_answer(&frames, answer).await,
                 Step::Cancelled => return,
             }
             next = self.next_or_alive(&frames).await;
@@ -113,12 +111,8 @@ impl Flow {
     }
 }
 
-async fn send_answer(frames: &FrameSender, body: Vec<Bytes>) {
-    let body = match <[Bytes; 1]>::try_from(body) {
-        Ok([one]) => one,
-        Err(pieces) => Bytes::from(pieces.concat()),
-    };
-    let (prefix, data, suffix) = encode::event_parts(body, None);
+async fn send_answer(frames: &FrameSender, answer: Answer) {
+    let (prefix, data, suffix) = encode::event_parts(answer.one_piece(), None);
     for piece in [prefix, data, suffix] {
         if frames.send(piece).await.is_err() {
             return; // the client is gone, and with it the last thing it was waiting for

@@ -12,7 +12,7 @@ use crate::relay::{Answer, Caller, Endpoint, Hub, Outlet};
 use crate::task::join;
 use crate::wire::header;
 use crate::wire::json::{self, Kind};
-use crate::wire::jsonrpc::{Code, Message, Rejected, Request};
+use crate::wire::jsonrpc::{Call, Code, Message, Rejected, Request};
 use crate::wire::sse::encode;
 use bytes::Bytes;
 use http::{HeaderMap, Response};
@@ -33,9 +33,10 @@ pub async fn serve(
 ) -> Answered {
     let request = match message {
         Message::Request(request) => request,
-        Message::Notification(_) => {
+        Message::Notification(notification) => {
             // no notification has a meaning here: a disconnect is the cancellation
-            check_version_header(headers).map_err(|r| answer::rejected(400, &r))?;
+            check_version_header(headers, &notification.call)
+                .map_err(|r| answer::rejected(400, &r))?;
             return Ok(answer::accepted());
         }
         Message::Response(_) => {
@@ -47,26 +48,44 @@ pub async fn serve(
         answer::rejected(status, &rejected.with_id(Some(request.id.clone())))
     };
     let method = check(headers, &request).map_err(|(status, r)| refuse(status, r))?;
-    let caller = caller(&request, accept).map_err(|r| refuse(200, r))?;
-    let answered = match method.route() {
-        Routing::Discover => discover(front, permit, endpoint, &request).await,
-        Routing::List(kind) => front
-            .relay
-            .list(permit, endpoint, kind, &caller)
-            .await
-            .map(|result| answer::complete(Answer::result(&request.id, &result), modern_status)),
-        Routing::Listen => listen(front, permit, endpoint, accept, &request).await,
+    check_param_headers(front, endpoint, method, headers, &request).map_err(|r| refuse(400, r))?;
+    let answered = respond(front, permit, endpoint, accept, method, &request).await;
+    Ok(answered.unwrap_or_else(|rejected| {
+        let rejected = renumbered(rejected).with_id(Some(request.id.clone()));
+        answer::complete(Answer::rejected(&rejected), accept, modern_status)
+    }))
+}
+
+/// Answers a request that has passed the checks.
+async fn respond(
+    front: &Arc<Front>,
+    permit: &Permit,
+    endpoint: Endpoint,
+    accept: Accept,
+    method: Method,
+    request: &Request,
+) -> Result<Response<Outgoing>, Rejected> {
+    let caller = caller(request, accept)?;
+    let result = match method.route() {
+        Routing::Discover => discover(front, permit, endpoint).await?,
+        Routing::List(kind) => {
+            front.relay.list(permit, endpoint, kind, &caller, request).await?.to_vec()
+        }
+        Routing::Listen => return listen(front, permit, endpoint, accept, request).await,
         _ => {
-            check_param_headers(front, endpoint, method, headers, &request)
-                .map_err(|r| refuse(400, r))?;
-            match front.relay.begin(permit, endpoint, &caller, method, &request).await {
-                Ok(exchange) => Ok(Flow::modern(exchange).respond(accept, modern_status).await),
-                Err(rejected) => Err(rejected),
-            }
+            let exchange = front.relay.begin(permit, endpoint, &caller, method, request).await?;
+            return Ok(Flow::modern(exchange).respond(accept, modern_status).await);
         }
     };
-    answered
-        .map_err(|rejected| refuse(modern_status(Some(rejected.code.number())).as_u16(), rejected))
+    Ok(answer::complete(Answer::result(&request.id, &result), accept, modern_status))
+}
+
+/// An unknown resource has the code of bad parameters here (server/resources, "Error Handling").
+fn renumbered(rejected: Rejected) -> Rejected {
+    match rejected.code {
+        Code::ResourceNotFound => Rejected { code: Code::InvalidParams, ..rejected },
+        _ => rejected,
+    }
 }
 
 fn caller(request: &Request, accept: Accept) -> Result<Caller, Rejected> {
@@ -128,11 +147,18 @@ fn one<'a>(headers: &'a HeaderMap, name: &str) -> Result<&'a [u8], Rejected> {
     }
 }
 
-fn check_version_header(headers: &HeaderMap) -> Result<(), Rejected> {
-    let version = one(headers, VERSION.as_str())?;
-    match Revision::parse(&String::from_utf8_lossy(version)) {
+/// All that is asked of a notification: a version that is supported, and that its metadata, if it
+/// has any, does not contradict.
+fn check_version_header(headers: &HeaderMap, call: &Call) -> Result<(), Rejected> {
+    let version = String::from_utf8_lossy(one(headers, VERSION.as_str())?);
+    let claimed = call.meta_value(meta::PROTOCOL_VERSION);
+    let claimed = claimed.and_then(|claimed| claimed.text(&call.bytes));
+    if claimed.is_some_and(|claimed| claimed != version) {
+        return Err(mismatch(format!("the header {VERSION} differs from the body")));
+    }
+    match Revision::parse(&version) {
         Some(Revision::MODERN) => Ok(()),
-        _ => Err(unsupported(&String::from_utf8_lossy(version))),
+        _ => Err(unsupported(&version)),
     }
 }
 
@@ -186,16 +212,11 @@ fn unsupported(requested: &str) -> Rejected {
     Rejected::new(Code::UnsupportedVersion, "unsupported protocol version").with_data(data)
 }
 
-async fn discover(
-    front: &Front,
-    permit: &Permit,
-    endpoint: Endpoint,
-    request: &Request,
-) -> Result<Response<Outgoing>, Rejected> {
+async fn discover(front: &Front, permit: &Permit, endpoint: Endpoint) -> Result<Vec<u8>, Rejected> {
     let description = front.relay.describe(permit, endpoint).await?;
-    let result =
-        initialize::discover_result(&description.capabilities, description.instructions.as_deref());
-    Ok(answer::complete(Answer::result(&request.id, &result), modern_status))
+    let (capabilities, instructions) =
+        (&description.capabilities, description.instructions.as_deref());
+    Ok(initialize::discover_result(capabilities, instructions))
 }
 
 async fn listen(

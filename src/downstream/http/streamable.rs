@@ -3,7 +3,7 @@
 
 use crate::bridge::initialize;
 use crate::downstream::http::Front;
-use crate::downstream::http::answer::{self, Accept, Answered, Refused, legacy_status};
+use crate::downstream::http::answer::{self, Accept, Answered, legacy_status};
 use crate::downstream::http::flow::{Flow, KEEP_ALIVE, WAITING_FRAMES};
 use crate::downstream::http::route::{VERSION, legacy_version};
 use crate::downstream::session::{Session, StreamGuard};
@@ -11,7 +11,7 @@ use crate::mcp::{Era, LogLevel, Method, Revision, Routing};
 use crate::net::body::{FrameSender, Outgoing};
 use crate::oauth::Permit;
 use crate::relay::forward::unknown_resource;
-use crate::relay::{Answer, Caller, Endpoint, Hub};
+use crate::relay::{Answer, Caller, Cancel, Endpoint, Hub};
 use crate::task::join;
 use crate::upstream::state::WatchError;
 use crate::wire::jsonrpc::{Call, Code, Message, Rejected, Request, RequestId};
@@ -29,17 +29,22 @@ fn invalid(text: &'static str) -> Rejected {
     Rejected::new(Code::InvalidRequest, text)
 }
 
+/// A fault and its HTTP status.
+type Fault = (u16, Rejected);
+
+/// The session of a request whose version header, if it has one, is fit for it.
+fn admit(front: &Front, endpoint: Endpoint, headers: &HeaderMap) -> Result<Arc<Session>, Fault> {
+    legacy_version(headers).map_err(|rejected| (400, rejected))?;
+    session(front, endpoint, headers)
+}
+
 /// Finds the session that a request names.
-fn session(
-    front: &Front,
-    endpoint: Endpoint,
-    headers: &HeaderMap,
-) -> Result<Arc<Session>, Refused> {
+fn session(front: &Front, endpoint: Endpoint, headers: &HeaderMap) -> Result<Arc<Session>, Fault> {
     let Some(id) = headers.get(&SESSION) else {
-        return Err(answer::rejected(400, &invalid("expected the header Mcp-Session-Id")));
+        return Err((400, invalid("expected the header Mcp-Session-Id")));
     };
     let found = id.to_str().ok().and_then(|id| front.sessions.find(id, endpoint));
-    let gone = || answer::rejected(404, &invalid("no such session: begin with initialize"));
+    let gone = || (404, invalid("no such session: begin with initialize"));
     found.ok_or_else(gone)
 }
 
@@ -55,18 +60,27 @@ pub async fn post(
     if let Message::Request(request) = &message
         && request.call.method_name() == Method::Initialize.name()
     {
-        return begin(front, permit, endpoint, request).await;
+        return begin(front, permit, endpoint, accept, request).await;
     }
-    legacy_version(headers).map_err(|r| answer::rejected(400, &r))?;
-    let session = session(front, endpoint, headers)?;
+    let id = match &message {
+        Message::Request(request) => Some(request.id.clone()),
+        _ => None,
+    };
+    let refuse = |(status, rejected): Fault| answer::rejected(status, &rejected.with_id(id));
+    let session = admit(front, endpoint, headers).map_err(refuse)?;
     match message {
         Message::Request(request) => {
             let id = request.id.clone();
-            match serve(front, permit, &session, accept, request).await {
-                Ok(Served::Now(answer)) => Ok(answer::complete(answer, legacy_status)),
-                Ok(Served::Later(flow)) => Ok(flow.respond(accept, legacy_status).await),
-                Err(rejected) => Err(answer::rejected(200, &rejected.with_id(Some(id)))),
-            }
+            let served = serve(front, permit, &session, accept, request).await;
+            Ok(match served {
+                Ok(Served::Now(answer)) => answer::complete(answer, accept, legacy_status),
+                Ok(Served::Later(flow)) => flow.respond(accept, legacy_status).await,
+                Ok(Served::Cancelled) => answer::accepted(),
+                Err(rejected) => {
+                    let answer = Answer::rejected(&rejected.with_id(Some(id)));
+                    answer::complete(answer, accept, legacy_status)
+                }
+            })
         }
         Message::Notification(notification) => {
             notified(&session, &notification.call);
@@ -86,7 +100,7 @@ pub async fn batch(
     messages: Vec<Bytes>,
 ) -> Answered {
     legacy_version(headers).map_err(|r| answer::rejected(400, &r))?;
-    let session = session(front, endpoint, headers)?;
+    let session = session(front, endpoint, headers).map_err(|(s, r)| answer::rejected(s, &r))?;
     if !session.revision.batches() {
         let text = "batches exist in revision 2025-03-26 only";
         return Err(answer::rejected(400, &invalid(text)));
@@ -120,6 +134,7 @@ async fn batched(
     let answer = match serve(front, permit, session, json_only, request).await {
         Ok(Served::Now(answer)) => answer,
         Ok(Served::Later(flow)) => flow.answer().await?,
+        Ok(Served::Cancelled) => return None,
         Err(rejected) => Answer::rejected(&rejected.with_id(Some(id))),
     };
     Some(answer.body.concat())
@@ -130,6 +145,7 @@ async fn begin(
     front: &Arc<Front>,
     permit: &Permit,
     endpoint: Endpoint,
+    accept: Accept,
     request: &Request,
 ) -> Answered {
     let refuse = |status, rejected: Rejected| {
@@ -144,7 +160,8 @@ async fn begin(
     let (capabilities, instructions) =
         (&description.capabilities, description.instructions.as_deref());
     let result = initialize::initialize_result(revision, capabilities, instructions);
-    let mut response = answer::complete(Answer::result(&request.id, &result), legacy_status);
+    let mut response =
+        answer::complete(Answer::result(&request.id, &result), accept, legacy_status);
     if let Ok(id) = HeaderValue::from_str(&session.id) {
         response.headers_mut().insert(SESSION, id);
     }
@@ -163,6 +180,8 @@ fn notified(session: &Session, call: &Call) {
 enum Served {
     Now(Answer),
     Later(Flow),
+    /// There is no answer.
+    Cancelled,
 }
 
 async fn serve(
@@ -183,17 +202,25 @@ async fn serve(
     let endpoint = session.endpoint;
     let empty = || Served::Now(Answer::result(&request.id, b"{}"));
     match method.route() {
+        // on its own it never comes here
+        Routing::Initialize => Err(invalid("expected initialize to be in no batch")),
         Routing::Ping => Ok(empty()),
         Routing::SetLevel => set_level(front, permit, session, &request).await.map(|()| empty()),
         Routing::List(kind) => {
-            let result = front.relay.list(permit, endpoint, kind, &caller).await?;
+            let result = front.relay.list(permit, endpoint, kind, &caller, &request).await?;
             Ok(Served::Now(Answer::result(&request.id, &result)))
         }
         Routing::Subscribe => subscribe(front, session, &request).await.map(|()| empty()),
         Routing::Unsubscribe => unsubscribe(front, session, &request).map(|()| empty()),
         Routing::Tool | Routing::Prompt | Routing::Resource | Routing::Completion => {
-            let exchange = front.relay.begin(permit, endpoint, &caller, method, &request).await?;
-            let flight = session.take_off(&request.id, exchange.canceller());
+            // it can be cancelled from here on, also while it waits for its upstream to start
+            let cancel = Arc::new(Cancel::default());
+            let flight = session.take_off(&request.id, Arc::clone(&cancel));
+            let exchange = tokio::select! {
+                begun = front.relay.begin(permit, endpoint, &caller, method, &request) => begun?,
+                () = cancel.cancelled() => return Ok(Served::Cancelled),
+            };
+            let exchange = exchange.cancelled_by(cancel);
             Ok(Served::Later(Flow::legacy(exchange, Arc::clone(front), flight)))
         }
         _ => {
@@ -202,7 +229,7 @@ async fn serve(
     }
 }
 
-/// The level of a session is its own; upstreams that can be told are told the most verbose one.
+/// The level of a session is its own; legacy upstreams are told the most verbose one.
 async fn set_level(
     front: &Front,
     permit: &Permit,
@@ -213,7 +240,7 @@ async fn set_level(
     let level = level.ok_or_else(|| {
         Rejected::new(Code::InvalidParams, "expected params.level to be a log level of RFC 5424")
     })?;
-    front.relay.set_level(permit, session.endpoint, level).await?;
+    front.relay.check_logging(permit, session.endpoint).await?;
     session.set_level(level);
     Ok(())
 }
@@ -270,7 +297,8 @@ pub fn get(front: &Arc<Front>, head: &Parts, endpoint: Endpoint) -> Answered {
     if !Accept::read(&head.headers).is_some_and(|accept| accept.stream) {
         return Err(answer::not_acceptable());
     }
-    let session = session(front, endpoint, &head.headers)?;
+    let session =
+        session(front, endpoint, &head.headers).map_err(|(s, r)| answer::rejected(s, &r))?;
     let guard = session.open_stream();
     let stopping = front.scope.token();
     let body = Outgoing::driven(WAITING_FRAMES, |frames| async move {
@@ -306,7 +334,8 @@ pub fn delete(front: &Arc<Front>, head: &Parts, endpoint: Endpoint) -> Answered 
     if !head.headers.contains_key(&SESSION) || is_modern(&head.headers) {
         return Err(answer::not_allowed());
     }
-    let session = session(front, endpoint, &head.headers)?;
+    let session =
+        session(front, endpoint, &head.headers).map_err(|(s, r)| answer::rejected(s, &r))?;
     front.sessions.close(&session, &front.relay.hub, &front.relay.world());
     Ok(Response::new(Outgoing::empty()))
 }

@@ -1,4 +1,21 @@
 //! What someone with an MCP client is promised.
 
+mod a_large_result_is_json;
+mod a_legacy_disconnect_cancels_nothing;
 mod a_tool_that_runs_only_as_a_task;
+mod accept_header_choices;
 mod an_upstream_without_a_route_for_get;
+mod batches_2025_03_26;
+mod cancellation_reaches_the_upstream;
+mod completion_and_prompts_and_reads;
+mod duplicate_ids_in_one_session;
+mod eras_are_told_apart;
+mod every_page_is_followed;
+mod list_changed_reaches_exactly_those_concerned;
+mod listen_acknowledges_first_and_filters;
+mod log_messages_follow_the_level;
+mod progress_arrives_in_order_at_once;
+mod resource_updates_reach_their_subscribers_only;
+mod sessions_begin_and_end;
+mod two_clients_same_ids_same_tokens;
+mod versions_are_negotiated;
