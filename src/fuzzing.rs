@@ -6,6 +6,7 @@
 
 use crate::base::label::{LABEL_CHARS, Label};
 use crate::base::text::{is_harmful, terminal_safe};
+pub use crate::bridge::fuzz::bridge;
 pub use crate::catalog::fuzz::{page, param_header};
 pub use crate::config::fuzz::config;
 pub use crate::wire::fuzz::{json, message, splice};
@@ -21,6 +22,7 @@ pub type Target = fn(&[u8]);
 
 /// Every target by the name of its folder in `fuzz/seeds/`. A new parser adds its line here.
 pub const TARGETS: &[(&str, Target)] = &[
+    ("bridge", bridge),
     ("config", config),
     ("header_value", header_value),
     ("json", json),

@@ -5,6 +5,7 @@
 //! where the eras differ. Everything else stays byte for byte.
 
 mod content;
+pub(crate) mod fuzz;
 pub mod initialize;
 pub mod listen;
 pub mod notification;

@@ -1,0 +1,516 @@
+//! What must hold for any message at all, for the fuzzer and for `cargo test`: the edits are those of
+//! a plain second implementation that works on trees, and every other token stays as it was written.
+
+use crate::bridge::request::{RequestEdit, Stamp, own_members, request as edit_request};
+use crate::bridge::response::{Bridged, ResponseEdit, response as edit_response};
+use crate::bridge::{initialize, listen, notification};
+use crate::mcp::{Era, Method, Revision, Routing, meta};
+use crate::wire::json::{self, Kind};
+use crate::wire::jsonrpc::{Message, Notification, Request, Response};
+use crate::wire::splice::Splice;
+use crate::wire::uri;
+use bytes::Bytes;
+
+/// The slug of the upstream, where several share the endpoint.
+const SLUG: &str = "s";
+/// The ids and tokens that are put in.
+const ID: &[u8] = b"7001";
+const TOKEN: &[u8] = b"\"7002\"";
+const NAME: &[u8] = b"\"7003\"";
+
+/// The methods whose results have places to edit, and one that has none.
+const METHODS: [Method; 5] = [
+    Method::ToolsCall,
+    Method::PromptsGet,
+    Method::ResourcesRead,
+    Method::Complete,
+    Method::ToolsList,
+];
+
+/// Who talks to whom.
+struct Ends {
+    client: Revision,
+    upstream: Era,
+    slug: Option<&'static str>,
+    private: bool,
+    method: Method,
+}
+
+impl Ends {
+    fn from_bytes(first: u8, second: u8) -> Self {
+        let mut revisions = Revision::ALL.iter().cycle();
+        let mut methods = METHODS.iter().cycle();
+        Self {
+            client: *revisions.nth(usize::from(first & 7)).unwrap_or(&Revision::MODERN),
+            upstream: if first & 8 == 0 { Era::Legacy } else { Era::Modern },
+            slug: (first & 16 != 0).then_some(SLUG),
+            private: first & 32 != 0,
+            method: *methods.nth(usize::from(second & 7)).unwrap_or(&Method::ToolsCall),
+        }
+    }
+
+    fn is(&self, client: Era, upstream: Era) -> bool {
+        self.client.era() == client && self.upstream == upstream
+    }
+}
+
+/// Bridges one message between two ends: two bytes say who they are, the rest is the message.
+///
+/// # Panics
+/// When the edits are not exactly those that the protocol demands.
+pub fn bridge(data: &[u8]) {
+    let [first, second, text @ ..] = data else { return };
+    let ends = Ends::from_bytes(*first, *second);
+    match Message::parse(Bytes::copy_from_slice(text)) {
+        Ok(Message::Request(message)) => request(&ends, &message),
+        Ok(Message::Response(message)) => response(&ends, &message),
+        Ok(Message::Notification(message)) => notifications(&ends, &message),
+        Err(_) => {}
+    }
+}
+
+fn applied(edits: [Splice; 2], source: &Bytes) -> Node {
+    let [first, second] = edits;
+    let whole = first.apply(source);
+    assert_eq!(second.chunks(source).concat(), whole, "two ways to apply one edit");
+    Node::read(&whole)
+}
+
+fn request(ends: &Ends, message: &Request) {
+    let stamp = Stamp::ours(Revision::MODERN, None);
+    let edit = RequestEdit {
+        request: message,
+        id: ID,
+        progress_token: TOKEN,
+        client: ends.client.era(),
+        upstream: ends.upstream,
+        rename: ends.slug.map(|_| NAME),
+        stamp: Some(&stamp),
+    };
+    let bytes = &message.call.bytes;
+    let mut tree = Node::read(bytes);
+    model_request(ends, &mut tree);
+    assert_eq!(applied([edit_request(&edit), edit_request(&edit)], bytes), tree);
+    let _ = (listen::read_filter(&message.call), initialize::read_initialize(&message.call));
+}
+
+fn model_request(ends: &Ends, root: &mut Node) {
+    root.set("id", ID);
+    let method = root.text("method").and_then(|name| Method::parse(&name));
+    if ends.is(Era::Legacy, Era::Modern) && root.all("params").next().is_none() {
+        root.add("params", Node::Object(vec![]));
+    }
+    for params in root.all("params") {
+        if let (Some(method), Some(_)) = (method, ends.slug) {
+            rename(method, params);
+        }
+        for token in params.all("_meta").flat_map(|meta| meta.all(meta::PROGRESS_TOKEN)) {
+            if token.is_token() {
+                *token = Node::read(TOKEN);
+            }
+        }
+        if ends.client.era() != ends.upstream {
+            model_metadata(ends, params);
+        }
+    }
+}
+
+fn rename(method: Method, params: &mut Node) {
+    match method.route() {
+        Routing::Tool | Routing::Prompt => params.set("name", NAME),
+        Routing::Resource => params.set("uri", NAME),
+        Routing::Completion => {
+            for reference in params.all("ref").filter(|reference| !reference.has_duplicates()) {
+                match reference.text("type").as_deref() {
+                    Some("ref/prompt") => reference.set_text("name", NAME),
+                    Some("ref/resource") => reference.set_text("uri", NAME),
+                    _ => {}
+                }
+            }
+        }
+        _ => {}
+    }
+}
+
+fn model_metadata(ends: &Ends, params: &mut Node) {
+    let kept = |members: Vec<Member>| -> Vec<Member> {
+        let own = |member: &Member| meta::OF_REQUEST.contains(&member.0.as_str());
+        members.into_iter().filter(|member| !own(member)).collect()
+    };
+    let meta = params.all("_meta").next().map(Node::take_members).map(kept);
+    if ends.upstream == Era::Legacy {
+        match meta {
+            Some(meta) if meta.is_empty() => params.remove("_meta"),
+            Some(meta) => params.all("_meta").for_each(|at| *at = Node::Object(meta.clone())),
+            None => {}
+        }
+        return;
+    }
+    let mut members = Node::read(&stamped()).take_members();
+    let known = meta.is_some();
+    members.extend(meta.unwrap_or_default());
+    if !known {
+        params.add("_meta", Node::Scalar(vec![]));
+    }
+    params.all("_meta").for_each(|at| *at = Node::Object(members.clone()));
+}
+
+fn stamped() -> Vec<u8> {
+    format!("{{{}}}", own_members(Revision::MODERN, None)).into_bytes()
+}
+
+fn response(ends: &Ends, message: &Response) {
+    let edit = ResponseEdit {
+        response: message,
+        id: ID,
+        method: ends.method,
+        client: ends.client,
+        upstream: ends.upstream,
+        space: ends.slug,
+        private: ends.private,
+    };
+    let mut tree = Node::read(&message.bytes);
+    let relayed = model_response(ends, &mut tree);
+    match (edit_response(&edit), edit_response(&edit)) {
+        (Bridged::Edited { splice, code }, Bridged::Edited { splice: again, .. }) => {
+            assert!(relayed, "relayed what a client of this kind must not see");
+            assert_eq!(applied([splice, again], &message.bytes), tree);
+            assert_eq!(code.is_some(), message.error_code().is_some());
+        }
+        (Bridged::Refused(why), _) => {
+            assert!(!relayed || why.contains("too many members"), "{why}");
+        }
+        (Bridged::Edited { .. }, Bridged::Refused(_)) => unreachable!("one edit, two outcomes"),
+    }
+    let _ = (initialize::probe_verdict(message), initialize::read_initialize_result(message));
+}
+
+/// Whether the response can be relayed, which the tree then shows.
+fn model_response(ends: &Ends, root: &mut Node) -> bool {
+    if root.all("id").next().is_none() {
+        root.add("id", Node::Scalar(vec![]));
+    }
+    root.set("id", ID);
+    root.all("error").all(|error| model_error(ends, error))
+        && root.all("result").all(|result| model_result(ends, result))
+}
+
+fn model_error(ends: &Ends, error: &mut Node) -> bool {
+    let code = error.all("code").next().and_then(|code| code.integer()).unwrap_or_default();
+    let names_uri = error.all("data").flat_map(|data| data.all("uri")).any(|uri| uri.is_string());
+    let missing = names_uri && ends.method == Method::ResourcesRead;
+    let Some(mapped) = mapped(ends, code, missing) else { return false };
+    if mapped != code {
+        error.set("code", mapped.to_string().as_bytes());
+    }
+    let about_a_uri = matches!(code, -32602 | -32002);
+    !about_a_uri || error.all("data").flat_map(|data| data.all("uri")).all(|uri| mark(ends, uri))
+}
+
+/// The code that the client sees; `None` where the response is not relayed.
+fn mapped(ends: &Ends, code: i64, missing_resource: bool) -> Option<i64> {
+    if matches!(code, -32020 | -32022) {
+        return None;
+    }
+    match (ends.client.era(), ends.upstream) {
+        (Era::Modern, Era::Legacy) => match code {
+            -32042 => None,
+            -32002 => Some(-32602),
+            -32099..=-32020 => Some(-32603),
+            code => Some(code),
+        },
+        (Era::Legacy, Era::Modern) if code == -32602 && missing_resource => Some(-32002),
+        _ => Some(code),
+    }
+}
+
+fn model_result(ends: &Ends, result: &mut Node) -> bool {
+    let kind = result.text("resultType");
+    let open = kind.is_some_and(|kind| kind != "complete");
+    match (ends.client.era(), ends.upstream) {
+        (Era::Legacy, Era::Modern) if open => return false,
+        (Era::Legacy, Era::Modern) if ends.method == Method::ToolsCall => {
+            result.keep(|member| member.0 != "structuredContent" || member.2.is_object());
+        }
+        (Era::Modern, Era::Legacy) => model_hints(ends, result),
+        (Era::Modern, Era::Modern) if !open => model_scope(ends, result),
+        _ => {}
+    }
+    model_content(ends, result)
+}
+
+fn model_scope(ends: &Ends, result: &mut Node) {
+    if ends.private && cached(ends) {
+        result.set("cacheScope", b"\"private\"");
+        result.ensure("cacheScope", b"\"private\"");
+    }
+}
+
+/// Each is added in front of what is there.
+fn model_hints(ends: &Ends, result: &mut Node) {
+    model_scope(ends, result);
+    if cached(ends) {
+        result.ensure("cacheScope", b"\"private\"");
+        result.ensure("ttlMs", b"0");
+    }
+    result.set("resultType", b"\"complete\"");
+    result.ensure("resultType", b"\"complete\"");
+}
+
+fn cached(ends: &Ends) -> bool {
+    matches!(ends.method, Method::ResourcesRead | Method::ToolsList)
+}
+
+fn model_content(ends: &Ends, result: &mut Node) -> bool {
+    match ends.method {
+        Method::ToolsCall => {
+            let content = result.all("content").flat_map(Node::objects);
+            let blocks: Vec<bool> = content.map(|block| model_block(ends, block)).collect();
+            let mut metas: Vec<&mut Node> = result.all("_meta").collect();
+            let flat = metas.iter_mut().flat_map(|meta| meta.all("ui/resourceUri"));
+            let flat: Vec<bool> = flat.map(|uri| mark(ends, uri)).collect();
+            let ui = metas.into_iter().flat_map(|meta| meta.all("ui"));
+            let ui = ui.flat_map(|ui| ui.all("resourceUri")).map(|uri| mark(ends, uri));
+            ui.chain(blocks).chain(flat).all(|relayed| relayed)
+        }
+        Method::PromptsGet => {
+            let messages = result.all("messages").flat_map(Node::objects);
+            let content = messages.flat_map(|message| message.all("content"));
+            content.flat_map(Node::objects).all(|block| model_block(ends, block))
+        }
+        Method::ResourcesRead => {
+            let contents = result.all("contents").flat_map(Node::objects);
+            contents.flat_map(|contents| contents.all("uri")).all(|uri| mark(ends, uri))
+        }
+        _ => true,
+    }
+}
+
+fn model_block(ends: &Ends, block: &mut Node) -> bool {
+    let types: Vec<String> = block.all("type").filter_map(|kind| kind.as_text()).collect();
+    let is = |kind: &str| types.iter().any(|own| own == kind);
+    let oldest = |revision| ends.is(Era::Legacy, Era::Modern) && ends.client < revision;
+    let link = is("resource_link");
+    if link && oldest(Revision::V2025_06_18) {
+        let relayed = block.all("uri").next().is_none_or(|uri| mark(ends, uri));
+        let text = block.text("uri").unwrap_or_default();
+        *block = Node::text_block(&text);
+        return relayed;
+    }
+    if is("audio") && oldest(Revision::V2025_03_26) {
+        *block = Node::text_block("[audio, which this client cannot play]");
+        return true;
+    }
+    let own = !link || block.all("uri").all(|uri| mark(ends, uri));
+    let mut inner = block.all("resource").flat_map(|resource| resource.all("uri"));
+    own && (!is("resource") || inner.all(|uri| mark(ends, uri)))
+}
+
+/// Marks a URI; whether it could be marked if it must be.
+fn mark(ends: &Ends, node: &mut Node) -> bool {
+    let (Some(slug), true) = (ends.slug, node.is_string()) else { return true };
+    let Some(text) = node.as_text() else { return false };
+    let marked = uri::wrap(slug, &text).expect("the slug is a slug");
+    *node = Node::read(&json::string_token(&marked));
+    true
+}
+
+fn notifications(ends: &Ends, message: &Notification) {
+    let bytes = &message.call.bytes;
+    let splice = || notification::progress(message, TOKEN);
+    let mut tree = Node::read(bytes);
+    tree.all("params").for_each(|params| params.set("progressToken", TOKEN));
+    assert_eq!(applied([splice(), splice()], bytes), tree);
+
+    let text = message.call.param("uri").is_none_or(|uri| uri.kind != Kind::String)
+        || message.call.param_text("uri").is_some();
+    if !text {
+        return;
+    }
+    let subscription = (ends.client.era() == Era::Modern).then_some(ID);
+    let splice = || notification::updated(message, ends.slug, subscription, ends.upstream);
+    let mut tree = Node::read(bytes);
+    for params in tree.all("params") {
+        params.all("uri").for_each(|uri| assert!(mark(ends, uri)));
+        if let Some(meta) = params.all("_meta").next() {
+            meta.remove(meta::SUBSCRIPTION_ID);
+        } else if subscription.is_some() {
+            params.add("_meta", Node::Object(vec![]));
+        }
+        if let (Some(id), Some(meta)) = (subscription, params.all("_meta").next()) {
+            meta.add(meta::SUBSCRIPTION_ID, Node::read(id));
+        }
+    }
+    assert_eq!(applied([splice(), splice()], bytes), tree);
+    let _ = (listen::subscription_number(message), listen::acknowledged_uris(message));
+}
+
+/// A decoded key, the key as written (empty for ours), and the value.
+type Member = (String, Vec<u8>, Node);
+
+/// JSON as a tree whose leaves are tokens as they were written.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Node {
+    Object(Vec<Member>),
+    Array(Vec<Node>),
+    Scalar(Vec<u8>),
+}
+
+impl Node {
+    /// Reads bytes that a scan has found valid, by the simplest means.
+    fn read(bytes: &[u8]) -> Self {
+        json::check(bytes).expect("an edited message is json");
+        Self::next(&mut bytes.trim_ascii_start())
+    }
+
+    fn next(rest: &mut &[u8]) -> Self {
+        match rest.first() {
+            Some(b'{') => {
+                let mut members = vec![];
+                while token(rest, b"{,") && rest.first() != Some(&b'}') {
+                    let key = string(rest);
+                    token(rest, b":");
+                    let text = json::decode_string(key).map(|text| text.into_owned());
+                    let text = text.unwrap_or_else(|_| String::from_utf8_lossy(key).into());
+                    members.push((text, key.to_vec(), Self::next(rest)));
+                }
+                token(rest, b"}");
+                Self::Object(members)
+            }
+            Some(b'[') => {
+                let mut elements = vec![];
+                while token(rest, b"[,") && rest.first() != Some(&b']') {
+                    elements.push(Self::next(rest));
+                }
+                token(rest, b"]");
+                Self::Array(elements)
+            }
+            Some(b'"') => Self::Scalar(string(rest).to_vec()),
+            _ => {
+                let end = rest.iter().position(|byte| b",]} \t\r\n".contains(byte));
+                let (scalar, tail) = rest.split_at(end.unwrap_or(rest.len()));
+                *rest = tail.trim_ascii_start();
+                Self::Scalar(scalar.to_vec())
+            }
+        }
+    }
+
+    fn all<'a>(&'a mut self, key: &'a str) -> impl Iterator<Item = &'a mut Node> {
+        let members = match self {
+            Self::Object(members) => members.as_mut_slice(),
+            _ => &mut [],
+        };
+        members.iter_mut().filter(move |member| member.0 == key).map(|member| &mut member.2)
+    }
+
+    /// Itself or its elements, as far as they are objects.
+    fn objects(&mut self) -> Vec<&mut Node> {
+        match self {
+            Self::Object(_) => vec![self],
+            Self::Array(elements) => elements.iter_mut().filter(|node| node.is_object()).collect(),
+            Self::Scalar(_) => vec![],
+        }
+    }
+
+    fn set(&mut self, key: &str, token: &[u8]) {
+        self.all(key).for_each(|value| *value = Self::read(token));
+    }
+
+    fn set_text(&mut self, key: &str, token: &[u8]) {
+        let texts = self.all(key).filter(|value| value.as_text().is_some());
+        texts.for_each(|value| *value = Self::read(token));
+    }
+
+    fn add(&mut self, key: &str, value: Node) {
+        if let Self::Object(members) = self {
+            members.insert(0, (key.to_owned(), json::string_token(key), value));
+        }
+    }
+
+    fn ensure(&mut self, key: &str, token: &[u8]) {
+        if self.all(key).next().is_none() {
+            self.add(key, Self::read(token));
+        }
+    }
+
+    fn keep(&mut self, stays: impl Fn(&Member) -> bool) {
+        if let Self::Object(members) = self {
+            members.retain(stays);
+        }
+    }
+
+    fn remove(&mut self, key: &str) {
+        self.keep(|member| member.0 != key);
+    }
+
+    fn take_members(&mut self) -> Vec<Member> {
+        match self {
+            Self::Object(members) => std::mem::take(members),
+            _ => vec![],
+        }
+    }
+
+    fn has_duplicates(&self) -> bool {
+        let Self::Object(members) = self else { return false };
+        let mut keys: Vec<&str> = members.iter().map(|member| member.0.as_str()).collect();
+        keys.sort_unstable();
+        keys.windows(2).any(|pair| pair[0] == pair[1])
+    }
+
+    fn is_object(&self) -> bool {
+        matches!(self, Self::Object(_))
+    }
+
+    fn is_string(&self) -> bool {
+        matches!(self, Self::Scalar(token) if token.starts_with(b"\""))
+    }
+
+    /// A string or a number.
+    fn is_token(&self) -> bool {
+        let first = |token: &[u8]| token.first().copied().unwrap_or_default();
+        matches!(self, Self::Scalar(token) if matches!(first(token), b'"' | b'-' | b'0'..=b'9'))
+    }
+
+    fn as_text(&self) -> Option<String> {
+        let Self::Scalar(token) = self else { return None };
+        self.is_string().then(|| json::decode_string(token).ok())?.map(|text| text.into_owned())
+    }
+
+    fn integer(&self) -> Option<i64> {
+        let Self::Scalar(token) = self else { return None };
+        std::str::from_utf8(token).ok()?.parse().ok()
+    }
+
+    fn text(&mut self, key: &str) -> Option<String> {
+        self.all(key).next()?.as_text()
+    }
+
+    fn text_block(text: &str) -> Self {
+        let mut block = Self::Object(vec![]);
+        block.add("text", Self::Scalar(json::string_token(text)));
+        block.add("type", Self::Scalar(b"\"text\"".to_vec()));
+        block
+    }
+}
+
+/// Past one of these bytes and the white space after it.
+fn token(rest: &mut &[u8], any_of: &[u8]) -> bool {
+    let found = rest.first().is_some_and(|byte| any_of.contains(byte));
+    *rest = rest.get(usize::from(found)..).unwrap_or_default().trim_ascii_start();
+    found
+}
+
+/// Past a string and the white space after it; the string with its quotes.
+fn string<'a>(rest: &mut &'a [u8]) -> &'a [u8] {
+    let (mut end, mut escaped) = (1, false);
+    while let Some(byte) = rest.get(end) {
+        end += 1;
+        match byte {
+            b'"' if !escaped => break,
+            byte => escaped = *byte == b'\\' && !escaped,
+        }
+    }
+    let (string, tail) = rest.split_at(end.min(rest.len()));
+    *rest = tail.trim_ascii_start();
+    string
+}
