@@ -1,12 +1,17 @@
-//! The official conformance suite: against the fixture directly, then through the gateway on the
-//! fixture's own endpoint. Warnings count as failures. Needs `ONEMCP_INTEROP=1`.
+//! The official conformance suite. Its server scenarios: against the fixture directly, then through
+//! the gateway on the fixture's own endpoint. Its client scenarios: the gateway is the client of the
+//! suite's mock servers. Warnings count as failures. Needs `ONEMCP_INTEROP=1`.
 
 #[path = "interop/harness.rs"]
 mod harness;
 #[path = "conformance/suite.rs"]
 mod suite;
 
-use harness::{Asked, Installed, Scratch, asked, fail, gateway, say};
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+
+use harness::{Asked, Installed, Scratch, asked, binary, fail, gateway, project, say};
 use serde_json::json;
 use suite::Scenario;
 
@@ -46,6 +51,69 @@ fn the_official_suite_passes() {
             fail(&format!("{what}: see above; it said:\n{}", gateway.said()));
         }
     }
+}
+
+/// Client scenarios beside the scored ones.
+const UNSCORED: [(&str, &str); 3] = [
+    ("2025-11-25", "json-schema-2020-12-preservation"),
+    ("2026-07-28", "json-schema-2020-12-preservation"),
+    ("2026-07-28", "sse-retry"),
+];
+
+/// The upstream asks something of a client: relayed between modern peers only, so far.
+const ASKING: [&str; 2] = ["elicitation-sep1034-client-defaults", "sep-2322-client-request-state"];
+
+#[test]
+fn the_official_suite_passes_us_as_a_client_for_modern_clients() {
+    let asks = |name: &str, revision: &str| ASKING.contains(&name) && revision < "2026";
+    as_a_client("auto", false, asks);
+}
+
+#[test]
+fn the_official_suite_passes_us_as_a_client_for_legacy_clients() {
+    as_a_client("legacy", true, |name, _| ASKING.contains(&name));
+}
+
+/// Runs the client scenarios that need no OAuth and are not `left_out`.
+fn as_a_client(mode: &str, merged: bool, left_out: impl Fn(&str, &str) -> bool) {
+    if asked("conformance as a client") != Asked::All {
+        return;
+    }
+    let installed = Installed::new();
+    let scratch = Scratch::new(&format!("driver-{mode}"));
+    let driver = driver(&installed, &scratch.0);
+    for (revision, _) in REVISIONS {
+        let mut names = suite::scored(&installed, "client", revision);
+        let all = names.len();
+        names.retain(|name| !name.starts_with("auth/") && !left_out(name, revision));
+        let waiting = all - names.len();
+        let unscored = UNSCORED.iter().filter(|(of, _)| *of == revision);
+        names.extend(unscored.map(|(_, name)| (*name).to_owned()));
+        let verdict = |name: &String| {
+            let command = |suite: &mut std::process::Command| {
+                suite.env("ONEMCP_BINARY", binary()).env("DRIVER_MODE", mode);
+                suite.env("DRIVER_MERGED", u8::from(merged).to_string());
+                driver.clone()
+            };
+            suite::run_client(&installed, command, revision, name)
+        };
+        let verdicts: Vec<Scenario> = names.iter().map(verdict).collect();
+        let what = format!(
+            "{revision} as a client, for {mode} clients ({waiting} wait for OAuth or for questions)"
+        );
+        expect(&what, &verdicts, names.len(), &[]);
+    }
+}
+
+/// The suite splits its command at blanks, so it gets a script at a path without any.
+fn driver(installed: &Installed, folder: &Path) -> String {
+    let path = folder.join("driver");
+    let script = project("tests/conformance/driver.py");
+    let text = format!("#!/bin/sh\nexec '{}' '{}' \"$@\"\n", installed.python(), script.display());
+    let written = fs::write(&path, text)
+        .and_then(|()| fs::set_permissions(&path, fs::Permissions::from_mode(0o700)));
+    written.expect("the temporary folder is ours");
+    path.to_string_lossy().into_owned()
 }
 
 fn expect(what: &str, verdicts: &[Scenario], total: usize, may_fail: &[&str]) {

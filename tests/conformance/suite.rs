@@ -11,6 +11,7 @@ use crate::harness::{Installed, Scratch, fail, run_any};
 
 const SUITE: &str = "js/node_modules/@modelcontextprotocol/conformance";
 const LIMIT: Duration = Duration::from_secs(420);
+const CLIENT_LIMIT: Duration = Duration::from_secs(60);
 
 /// One scored scenario and why it failed; a warning counts as a failure.
 pub struct Scenario {
@@ -23,29 +24,54 @@ pub struct Scenario {
 /// Every scored server scenario of the revision, run against `url`.
 pub fn run(installed: &Installed, url: &str, revision: &str) -> Vec<Scenario> {
     let out = Scratch::new("conformance");
-    let mut suite = Command::new(installed.node());
-    suite
-        .arg(installed.path(&format!("{SUITE}/dist/index.js")))
-        .args(["server", "--url", url, "--requirements", revision, "-o"])
-        .arg(&out.0);
+    let mut suite = suite(installed, &out);
+    suite.args(["server", "--url", url, "--requirements", revision, "-o"]).arg(&out.0);
     // Its exit status also counts unscored scenarios: the verdicts are in the files.
     let (_, stdout, stderr) = run_any(suite, "", LIMIT);
-    let names = scored(installed, revision);
-    let verdicts: Vec<Scenario> = names.iter().map(|n| verdict(&out.0, n)).collect();
+    let names = scored(installed, "server", revision);
+    let verdicts: Vec<Scenario> = names.iter().map(|n| verdict(&out.0, "server-", n)).collect();
     if verdicts.iter().all(|s| s.faults.first().is_some_and(|f| f == DID_NOT_RUN)) {
         fail(&format!("the suite ran nothing:\n{stdout}\n{stderr}"));
     }
     verdicts
 }
 
+/// One client scenario: `command` is what the suite runs with the URL of its mock server. What it
+/// wrote stands in the last fault, if there is any.
+pub fn run_client(
+    installed: &Installed,
+    mut command: impl FnMut(&mut Command) -> String,
+    revision: &str,
+    name: &str,
+) -> Scenario {
+    let out = Scratch::new(&format!("conformance-{name}"));
+    let mut suite = suite(installed, &out);
+    let driver = command(&mut suite);
+    let suite_limit = CLIENT_LIMIT.as_millis().to_string();
+    suite.args(["client", "--command", &driver, "--scenario", name, "--spec-version", revision]);
+    suite.args(["--force", "--timeout", &suite_limit, "-o"]).arg(&out.0);
+    let (_, stdout, stderr) = run_any(suite, "", CLIENT_LIMIT * 2);
+    let mut verdict = verdict(&out.0, "", name);
+    if !verdict.faults.is_empty() {
+        verdict.faults.push(format!("{stdout}\n{stderr}"));
+    }
+    verdict
+}
+
+fn suite(installed: &Installed, out: &Scratch) -> Command {
+    let mut suite = Command::new(installed.node());
+    suite.arg(installed.path(&format!("{SUITE}/dist/index.js"))).current_dir(&out.0);
+    suite
+}
+
 const DID_NOT_RUN: &str = "did not run";
 
-/// The `server:` list of the requirement file: the only part of that YAML we need.
-fn scored(installed: &Installed, revision: &str) -> Vec<String> {
+/// A list of the requirement file, `server` or `client`: the only parts of that YAML we need.
+pub fn scored(installed: &Installed, list: &str, revision: &str) -> Vec<String> {
     let path = installed.path(&format!("{SUITE}/requirements/{revision}.yaml"));
     let file = fs::read_to_string(&path).unwrap_or_else(|e| fail(&format!("{path}: {e}")));
     file.lines()
-        .skip_while(|l| *l != "server:")
+        .skip_while(|l| l.strip_suffix(':') != Some(list))
         .skip(1)
         .take_while(|l| l.starts_with("  - ") || l.is_empty())
         .filter_map(|l| l.strip_prefix("  - "))
@@ -53,9 +79,9 @@ fn scored(installed: &Installed, revision: &str) -> Vec<String> {
         .collect()
 }
 
-fn verdict(out: &Path, name: &str) -> Scenario {
-    // The suite names a scenario's folder server-NAME-DATE.
-    let prefix = format!("server-{name}-20");
+fn verdict(out: &Path, role: &str, name: &str) -> Scenario {
+    // The suite names a scenario's folder server-NAME-DATE, or NAME-DATE for a client.
+    let prefix = format!("{role}{name}-20");
     let found = fs::read_dir(out)
         .expect("the output folder is ours")
         .filter_map(Result::ok)

@@ -10,6 +10,7 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, sync_channel};
 use std::sync::{Arc, Mutex};
 use std::thread;
@@ -119,7 +120,9 @@ pub struct Scratch(pub PathBuf);
 impl Scratch {
     /// An empty folder below the system's temporary one.
     pub fn new(name: &str) -> Self {
-        let path = std::env::temp_dir().join(format!("onemcp-{name}-{}", std::process::id()));
+        static NEXT: AtomicU64 = AtomicU64::new(0); // two tests may use one name
+        let unique = format!("{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
+        let path = std::env::temp_dir().join(format!("onemcp-{name}-{unique}"));
         let _ = fs::remove_dir_all(&path);
         fs::create_dir_all(&path).expect("the temporary folder takes a folder");
         Self(path)
@@ -132,9 +135,12 @@ impl Drop for Scratch {
     }
 }
 
+/// The gateway. `ONEMCP_BINARY` names another than the one cargo built, such as the packaged one.
+pub fn binary() -> String {
+    std::env::var("ONEMCP_BINARY").unwrap_or_else(|_| env!("CARGO_BIN_EXE_1mcp").to_owned())
+}
+
 /// Starts the gateway with these `mcpServers`; answers it and `http://ADDR/mcp`.
-///
-/// `ONEMCP_BINARY` names another binary than the one cargo built, such as the packaged one.
 pub fn gateway(scratch: &Scratch, servers: &Value) -> (Running, String) {
     let config = scratch.0.join("mcp.json");
     let file = serde_json::json!({
@@ -142,9 +148,7 @@ pub fn gateway(scratch: &Scratch, servers: &Value) -> (Running, String) {
         "gateway": { "auth": { "mode": "dangerously-disabled" } },
     });
     fs::write(&config, file.to_string()).expect("the configuration can be written");
-    let binary =
-        std::env::var("ONEMCP_BINARY").unwrap_or_else(|_| env!("CARGO_BIN_EXE_1mcp").to_owned());
-    let mut command = Command::new(binary);
+    let mut command = Command::new(binary());
     command
         .args(["serve", "--listen", "127.0.0.1:0", "--config"])
         .arg(&config)
