@@ -101,8 +101,7 @@ fn alone_shows(
     assert!(page.entries.iter().all(|entry| is_allowed(entry) && is_valid(entry)));
     let shown: HashSet<&str> = page.entries.iter().map(|entry| entry.key.as_str()).collect();
     for entry in &listing.entries {
-        let hidden =
-            is_modern && entry.fault(source).is_some() || !entry.is_callable(source, client);
+        let hidden = entry.fault(source).is_some() || !entry.is_callable(source, client);
         let twin = listing.repeated() > 0; // a later one of the key may be shown in its place
         let shown = shown.contains(entry.key.as_str());
         assert!(twin || shown == (is_allowed(entry) && !hidden), "{entry:?}");
