@@ -34,7 +34,6 @@ pub struct LineSink {
     queue: Mutex<Queue>,
     work: Notify,
     room: Notify,
-    pipe: Option<pipe::Sender>,
 }
 
 #[derive(Debug, Default)]
@@ -44,12 +43,14 @@ struct Queue {
     /// The writer task is in the middle of the front piece.
     writing: bool,
     closed: Option<&'static str>,
+    /// Closing it is how a child is asked to end, so nobody else holds it for long.
+    pipe: Option<Arc<pipe::Sender>>,
 }
 
 impl LineSink {
     fn new(pipe: Option<pipe::Sender>) -> Arc<Self> {
-        let (queue, work, room) = (Mutex::default(), Notify::new(), Notify::new());
-        Arc::new(Self { queue, work, room, pipe })
+        let queue = Mutex::new(Queue { pipe: pipe.map(Arc::new), ..Queue::default() });
+        Arc::new(Self { queue, work: Notify::new(), room: Notify::new() })
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Queue> {
@@ -95,7 +96,7 @@ impl LineSink {
         body.push(Bytes::from_static(b"\n"));
         let idle = queue.pieces.is_empty() && !queue.writing;
         let mut pieces = VecDeque::from(body);
-        if let (true, Some(pipe)) = (idle, &self.pipe) {
+        if let (true, Some(pipe)) = (idle, &queue.pipe) {
             write_now(pipe, &mut pieces);
         }
         if pieces.is_empty() {
@@ -106,19 +107,21 @@ impl LineSink {
         self.work.notify_one();
     }
 
-    /// No more messages: what waits is dropped.
+    /// No more messages: what waits is dropped, and a child sees the end of its input.
     fn close(&self, why: &'static str) {
         let mut queue = self.lock();
         queue.closed.get_or_insert(why);
         queue.pieces.clear();
         queue.bytes = 0;
+        queue.pipe = None;
         drop(queue);
         self.room.notify_waiters();
         self.work.notify_one();
     }
 
-    /// Waits for something to write and takes it; `None` when the connection is closed.
-    async fn take(&self) -> Option<Vec<Bytes>> {
+    /// Waits for something to write and takes it, with the pipe that it goes to, if it is one;
+    /// `None` when the connection is closed.
+    async fn take(&self) -> Option<(Vec<Bytes>, Option<Arc<pipe::Sender>>)> {
         loop {
             {
                 let mut queue = self.lock();
@@ -129,7 +132,7 @@ impl LineSink {
                 if !queue.pieces.is_empty() {
                     queue.writing = true;
                     queue.bytes = 0;
-                    return Some(queue.pieces.drain(..).collect());
+                    return Some((queue.pieces.drain(..).collect(), queue.pipe.clone()));
                 }
             }
             self.room.notify_waiters();
@@ -160,9 +163,9 @@ fn write_now(pipe: &pipe::Sender, pieces: &mut VecDeque<Bytes>) {
 
 /// Drains the queue into the pipe or the stream until the connection closes.
 async fn write_all(sink: Arc<LineSink>, mut stream: Option<WriteHalf<DuplexStream>>) {
-    while let Some(pieces) = sink.take().await {
-        let written = match (&sink.pipe, &mut stream) {
-            (Some(pipe), _) => write_pipe(pipe, pieces.into()).await,
+    while let Some((pieces, pipe)) = sink.take().await {
+        let written = match (pipe, &mut stream) {
+            (Some(pipe), _) => write_pipe(&pipe, pieces.into()).await,
             (None, Some(stream)) => write_stream(stream, &pieces).await,
             (None, None) => Err(io::ErrorKind::BrokenPipe.into()),
         };
@@ -366,5 +369,27 @@ impl Reader {
         if self.faults <= MAX_LOGGED_FAULTS {
             log::warn!("{}: ignored what it wrote: {what}{last}", self.label);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn closing_it_ends_the_input_of_the_child() {
+        let scope = Scope::root("test");
+        let (output, mut input_of_child) = pipe::pipe().expect("a pipe");
+        let (_output_of_child, input) = pipe::pipe().expect("a pipe");
+        let (unrequested, _messages) = mpsc::channel(1);
+        let bounds = Bounds { limits: &Limits::default(), in_flight: 1 };
+        let lines = Lines::open(&scope, input, Output::Pipe(output), bounds, "x", unrequested);
+        lines.notify(Bytes::from_static(b"{}")).await.expect("it is open");
+        let mut line = [0; 3];
+        input_of_child.read_exact(&mut line).await.expect("it was sent");
+        assert_eq!(&line, b"{}\n");
+        lines.close();
+        let more = input_of_child.read(&mut line).await.expect("an end, though its output is open");
+        assert_eq!(more, 0);
     }
 }
