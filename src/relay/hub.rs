@@ -153,7 +153,7 @@ impl Hub {
         watch.outlets = watch.outlets.saturating_sub(1);
         if watch.outlets == 0 {
             table.watched.remove(&key);
-            drop(table);
+            // still under the lock, so that it cannot overtake the wish of one who comes now
             upstream.unwatch(theirs.to_owned());
         }
     }

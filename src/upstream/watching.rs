@@ -14,7 +14,7 @@ use crate::upstream::http::HttpLink;
 use crate::upstream::link::{Link, Wire};
 use crate::upstream::state::{Announcement, Upstream, WatchError};
 use crate::wire::jsonrpc::{Message, Notification};
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
@@ -51,6 +51,34 @@ struct Live {
     failures: u32,
     /// There was a time without a listen: something may have been missed.
     gap: bool,
+    turns: Turns,
+}
+
+/// Requests to a legacy upstream about one resource are made one after the other: the end of a
+/// subscription that came in after its new beginning would end that.
+#[derive(Default)]
+struct Turns(HashMap<String, oneshot::Receiver<()>>);
+
+/// The place of one request among those about its resource; the next one comes when it is dropped.
+struct Turn {
+    before: Option<oneshot::Receiver<()>>,
+    _done: oneshot::Sender<()>,
+}
+
+impl Turns {
+    fn take(&mut self, uri: &str) -> Turn {
+        self.0.retain(|_, last| last.try_recv() == Err(oneshot::error::TryRecvError::Empty));
+        let (done, next) = oneshot::channel();
+        Turn { before: self.0.insert(uri.to_owned(), next), _done: done }
+    }
+}
+
+impl Turn {
+    async fn come(&mut self) {
+        if let Some(before) = self.before.take() {
+            let _ = before.await; // its end is the signal
+        }
+    }
 }
 
 /// A listen that was acknowledged.
@@ -87,7 +115,8 @@ impl Watching {
         let bound = upstream.entry.timeouts.list;
         let (current, next, queued) = (None, None, Vec::new());
         let (failures, gap) = (0, false);
-        let live = Live { link, scope, back, bound, current, next, queued, failures, gap };
+        let turns = Turns::default();
+        let live = Live { link, scope, back, bound, current, next, queued, failures, gap, turns };
         self.live = Some(live);
         let Some(live) = &mut self.live else { return };
         match live.link.era() {
@@ -146,10 +175,12 @@ impl Watching {
     /// updates that nobody wants are dropped by whoever gets them.
     pub fn unwatch(&mut self, uri: &str) {
         self.watched.remove(uri);
-        let Some(live) = &self.live else { return };
+        let Some(live) = &mut self.live else { return };
         if live.link.era() == Era::Legacy {
             let (link, uri, bound) = (Arc::clone(&live.link), uri.to_owned(), live.bound);
+            let mut turn = live.turns.take(&uri);
             live.scope.spawn("upstream unsubscribe", async move {
+                turn.come().await;
                 let ask =
                     link.ask("resources/unsubscribe", |id| listen::unsubscribe_request(id, &uri));
                 let _ = tokio::time::timeout(bound, ask).await; // updates are dropped here anyway
@@ -224,9 +255,11 @@ impl Watching {
 }
 
 impl Live {
-    fn subscribe(&self, uri: String, answer: Option<Answer>) {
+    fn subscribe(&mut self, uri: String, answer: Option<Answer>) {
         let (link, bound) = (Arc::clone(&self.link), self.bound);
+        let mut turn = self.turns.take(&uri);
         self.scope.spawn("upstream subscribe", async move {
+            turn.come().await;
             let ask = link.ask("resources/subscribe", |id| listen::subscribe_request(id, &uri));
             let answered = tokio::time::timeout(bound, ask).await;
             let outcome = match answered.unwrap_or(Err(CallError::TimedOut)) {

@@ -57,6 +57,16 @@ fn counts(case: &Case<'_>, uri: &str) -> (usize, usize) {
     (of("resources/subscribe"), of("resources/unsubscribe"))
 }
 
+/// Waits for more ends than there were.
+async fn ended(case: &Case<'_>, uri: &str, before: usize) {
+    let more = async {
+        while counts(case, uri).1 == before {
+            tokio::task::yield_now().await;
+        }
+    };
+    crate::support::bounded("the end of the subscription", more).await;
+}
+
 #[tokio::test]
 async fn to_each_its_own() {
     let stage = Stage::with(script()).await;
@@ -92,12 +102,7 @@ async fn to_each_its_own() {
         drop(listen_a);
         if case.upstream_era() == "legacy" {
             case.upstream.wait_for(r#""method":"resources/unsubscribe""#).await;
-            let nobody_left = async {
-                while counts(case, "mem:a").1 == before.1 {
-                    tokio::task::yield_now().await;
-                }
-            };
-            crate::support::bounded("the end of the subscription", nobody_left).await;
+            ended(case, "mem:a", before.1).await;
         }
         assert_eq!(session_a.delete().await, 200);
     }
@@ -111,12 +116,7 @@ async fn the_end_of_a_session_ends_its_subscriptions() {
         let (client, mut stream) = session(case, &case.uri("mem:b")).await;
         assert_eq!(client.delete().await, 200);
         assert!(stream.next().await.is_none(), "{case}: its stream ends with it");
-        let ended = async {
-            while counts(case, "mem:b").1 == ends {
-                tokio::task::yield_now().await;
-            }
-        };
-        crate::support::bounded("the end of the subscription", ended).await;
+        ended(case, "mem:b", ends).await;
     }
 }
 
@@ -138,6 +138,7 @@ async fn subscribing_twice_is_one_subscription() {
         hears(&mut stream, &case.uri("mem:b"), None).await;
         assert_eq!(counts(case, "mem:a"), (before.0 + 2, before.1 + 1), "{case}");
         other.delete().await;
+        ended(case, "mem:a", before.1 + 1).await;
     }
 }
 
@@ -152,7 +153,8 @@ async fn what_the_upstream_refuses_is_refused() {
         match case.client().await {
             Client::Legacy(client) => {
                 let reply = client.request("resources/subscribe", json!({ "uri": uri })).await;
-                assert_eq!(reply.error()["message"], "no such thing", "{case}");
+                assert_eq!(reply.error_code(), -32002, "{case}");
+                assert_eq!(reply.error()["data"]["uri"], uri, "{case}: as the client names it");
             }
             Client::Modern(client) => {
                 let wanted = json!({ "notifications": { "resourceSubscriptions": [uri, case.uri("mem:a")] } });
@@ -166,5 +168,35 @@ async fn what_the_upstream_refuses_is_refused() {
                 );
             }
         }
+    }
+}
+
+/// An end that came in after the new beginning would end it.
+#[tokio::test]
+async fn an_end_is_never_overtaken_by_a_new_beginning() {
+    let mut script = script();
+    script["on"]["resources/unsubscribe"] = json!([{ "await": "go" }, { "usual": true }]);
+    let stage = Stage::of(&["sl", "hl"], script).await;
+    for case in stage.cases().iter().filter(|case| case.era == "legacy") {
+        let uri = case.uri("mem:a");
+        let before = counts(case, "mem:a");
+        let (client, mut stream) = session(case, &uri).await;
+        client.request("resources/unsubscribe", json!({ "uri": uri })).await.result();
+        case.upstream.reached("go").await;
+        let again = client.request("resources/subscribe", json!({ "uri": uri }));
+        let meanwhile = async {
+            for _ in 0..5 {
+                touch(case, "touch-b").await;
+            }
+            assert_eq!(counts(case, "mem:a").0, before.0 + 1, "{case}: the end comes first");
+            case.upstream.release("go");
+        };
+        let (again, ()) = tokio::join!(again, meanwhile);
+        again.result();
+        touch(case, "touch-a").await;
+        hears(&mut stream, &uri, None).await;
+        client.delete().await;
+        ended(case, "mem:a", before.1 + 1).await;
+        case.upstream.shut("go");
     }
 }
