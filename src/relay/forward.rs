@@ -372,7 +372,10 @@ fn aggregate_route(
         }
         None => {
             let found = world.catalog.resource(subject);
-            let (at, uri) = found.ok_or_else(|| unknown_resource(subject, caller.revision))?;
+            let (at, uri) = found.ok_or_else(|| match method.route() {
+                Routing::Resource => unknown_resource(subject, caller.revision),
+                _ => unknown("resource", subject), // of a completion it is a parameter
+            })?;
             (at, Bytes::from(json::string_token(&uri)), None)
         }
     };

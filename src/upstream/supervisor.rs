@@ -294,11 +294,11 @@ impl Supervisor {
         let token = self.scope.token();
         self.upstream.connected(&connection.link.peer);
         let changed = self.read_lists(&connection).await;
+        self.publish(changed).await;
+        self.upstream.set_state(State::Ready(Arc::clone(&connection.link)));
         let key = &self.upstream.entry.key;
         let peer = &connection.link.peer;
         log::info!("{key}: ready, speaks {}", peer.revision.as_str());
-        self.publish(changed).await;
-        self.upstream.set_state(State::Ready(Arc::clone(&connection.link)));
         self.watching.begin(&self.upstream, &connection.link, &connection.scope, &connection.back);
         if self.returning {
             self.watching.announce_all(self.upstream.position, &self.tools.announce).await;

@@ -51,7 +51,7 @@ pub async fn serve(
     check_param_headers(front, endpoint, method, headers, &request).map_err(|r| refuse(400, r))?;
     let answered = respond(front, permit, endpoint, accept, method, &request).await;
     Ok(answered.unwrap_or_else(|rejected| {
-        let rejected = renumbered(rejected).with_id(Some(request.id.clone()));
+        let rejected = rejected.with_id(Some(request.id.clone()));
         answer::complete(Answer::rejected(&rejected), accept, modern_status)
     }))
 }
@@ -78,14 +78,6 @@ async fn respond(
         }
     };
     Ok(answer::complete(Answer::result(&request.id, &result), accept, modern_status))
-}
-
-/// An unknown resource has the code of bad parameters here (server/resources, "Error Handling").
-fn renumbered(rejected: Rejected) -> Rejected {
-    match rejected.code {
-        Code::ResourceNotFound => Rejected { code: Code::InvalidParams, ..rejected },
-        _ => rejected,
-    }
 }
 
 fn caller(request: &Request, accept: Accept) -> Result<Caller, Rejected> {

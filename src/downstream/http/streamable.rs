@@ -99,8 +99,7 @@ pub async fn batch(
     headers: &HeaderMap,
     messages: Vec<Bytes>,
 ) -> Answered {
-    legacy_version(headers).map_err(|r| answer::rejected(400, &r))?;
-    let session = session(front, endpoint, headers).map_err(|(s, r)| answer::rejected(s, &r))?;
+    let session = admit(front, endpoint, headers).map_err(|(s, r)| answer::rejected(s, &r))?;
     if !session.revision.batches() {
         let text = "batches exist in revision 2025-03-26 only";
         return Err(answer::rejected(400, &invalid(text)));
