@@ -14,7 +14,7 @@ async fn a_mebibyte_alone_and_after_progress() {
         "tools/call:loud": [progress(1, "here it comes"), { "resultText": result }],
     }}))
     .await;
-    for case in stage.cases() {
+    for case in stage.cases().iter().filter(|case| !case.aggregate) {
         let client = case.client().await;
         let meta = json!({ "progressToken": "t" });
         let large = json!({ "name": case.name("large"), "_meta": meta });
@@ -34,14 +34,15 @@ async fn a_mebibyte_alone_and_after_progress() {
 
 #[tokio::test]
 async fn so_is_a_large_request() {
-    let text = "é\\u0041".repeat(1 << 17);
+    let text = "é\\u0041".repeat(1 << 14);
     let stage = Stage::with(json!({ "tools": ["echo"] })).await;
     for case in stage.cases() {
         let client = case.client().await;
         let arguments = json!({ "text": text });
+        let written = arguments.to_string();
         let params = json!({ "name": case.name("echo"), "arguments": arguments });
         let reply = client.request("tools/call", params).await;
         let echoed = reply.result()["content"][0]["text"].as_str().expect("a text");
-        assert!(echoed == arguments.to_string(), "{case}: every byte of it");
+        assert!(echoed == written, "{case}: every byte of it");
     }
 }

@@ -28,6 +28,9 @@ async fn an_id_that_nobody_can_guess() {
     }
 }
 
+/// Verb, URL, headers, and the status that must come.
+type Row<'a> = (&'a str, &'a str, &'a [(&'a str, &'a str)], u16);
+
 #[tokio::test]
 async fn no_session_is_400_and_an_unknown_one_404() {
     let stage = Stage::of(&["sl", "hl"], json!({})).await;
@@ -38,7 +41,7 @@ async fn no_session_is_400_and_an_unknown_one_404() {
     let unknown = ("Mcp-Session-Id", "0123456789abcdef0123456789abcdef");
     let modern = ("MCP-Protocol-Version", "2026-07-28");
     let old = ("MCP-Protocol-Version", "2025-06-18");
-    let rows: &[(&str, &str, &[(&str, &str)], u16)] = &[
+    let rows: &[Row<'_>] = &[
         ("POST", &here, &[], 400),
         ("POST", &here, &[old], 400),
         ("POST", &here, &[known], 200),
