@@ -3,10 +3,11 @@
 use crate::base::text::terminal_safe;
 use crate::cli::args::{CallOptions, Target};
 use crate::cli::client::{Endpoint, quoted};
-use crate::cli::{Failure, load, print, serve};
+use crate::cli::{Failure, complain, load, print, serve};
 use crate::gateway::Gateway;
 use crate::mcp::{ListKind, Method};
 use crate::net::listen;
+use crate::upstream::State;
 use crate::wire::json::{self, Kind, Object};
 use bytes::Bytes;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -47,11 +48,18 @@ fn table(result: &[u8]) -> String {
         let name = tool.text(result, "name").unwrap_or_default();
         let description = tool.text(result, "description").unwrap_or_default();
         let first = description.lines().find(|line| !line.trim().is_empty()).unwrap_or_default();
-        let short: String = first.trim().chars().take(DESCRIPTION).collect();
+        let short = shortened(first.trim());
         out.push_str(&format!("{}\n    {}\n", terminal_safe(&name), terminal_safe(&short)));
     }
     out.push_str(&format!("{} tools\n", tools.len()));
     out
+}
+
+fn shortened(text: &str) -> String {
+    match text.char_indices().nth(DESCRIPTION) {
+        Some((end, _)) => format!("{}…", text.get(..end).unwrap_or_default()),
+        None => text.to_owned(),
+    }
 }
 
 /// Calls a tool.
@@ -104,6 +112,10 @@ fn ask(
             Some(path) => start(path).map(|(gateway, url)| (Some(gateway), url))?,
             None => (None, target.url.unwrap_or_else(|| DEFAULT_URL.to_owned())),
         };
+        if let Some(gateway) = &gateway {
+            gateway.settled().await;
+            tell_absent(gateway);
+        }
         let endpoint = Endpoint::new(&url)?;
         let result = endpoint.request(method, name.as_deref(), &members).await;
         if let Some(gateway) = gateway {
@@ -111,6 +123,17 @@ fn ask(
         }
         result
     })
+}
+
+/// Nobody reads a log here, so what is missing is said.
+fn tell_absent(gateway: &Gateway) {
+    for upstream in gateway.world().upstreams.iter() {
+        let state = upstream.state();
+        if matches!(state, State::Starting | State::Down(_)) {
+            let (key, state) = (&upstream.entry.key, state.to_string());
+            complain(&format!("{}: {}", terminal_safe(key), terminal_safe(&state)));
+        }
+    }
 }
 
 fn start(path: &std::path::Path) -> Result<(Gateway, String), Failure> {

@@ -87,6 +87,13 @@ impl Gateway {
         Arc::clone(&self.worlds.borrow())
     }
 
+    /// Waits until the first attempt to start each upstream has ended, as long as its entry allows.
+    pub async fn settled(&self) {
+        for upstream in self.world().upstreams.iter() {
+            upstream.settled(upstream.entry.timeouts.start).await;
+        }
+    }
+
     /// Stops everything; returns the names of tasks that did not end in time.
     pub async fn stop(self) -> Vec<String> {
         self.scope.shutdown(STOP).await

@@ -54,8 +54,9 @@ impl fmt::Display for CommandError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Empty => f.write_str("the command is empty"),
-            Self::NotOnPath { command, path } => {
-                write!(f, "command not found: {command} (searched PATH {path})")
+            // clients may see this text, and the search path is none of their business
+            Self::NotOnPath { command, .. } => {
+                write!(f, "command not found: {command} is in no folder of PATH")
             }
             Self::Missing { file } => write!(f, "command not found: no file {file}"),
             Self::NotExecutable { file } => write!(f, "{file} is not executable"),
@@ -179,9 +180,9 @@ mod tests {
         let bin = scratch.0.join("bin");
         let (bin, cwd) = (bin.display().to_string(), scratch.0.as_path());
         let fault = |command: &str| resolve(command, Some(&bin), cwd).expect_err("a fault");
-        assert_eq!(fault("npx"), format!("command not found: npx (searched PATH {bin})"));
+        assert_eq!(fault("npx"), "command not found: npx is in no folder of PATH");
         assert_eq!(fault("plain"), format!("{bin}/plain is not executable"));
-        assert_eq!(fault("folder"), format!("command not found: folder (searched PATH {bin})"));
+        assert_eq!(fault("folder"), "command not found: folder is in no folder of PATH");
         assert_eq!(fault("./bin/folder"), format!("{}/./bin/folder is not a file", cwd.display()));
         assert_eq!(fault("./none"), format!("command not found: no file {}/./none", cwd.display()));
         assert_eq!(fault(""), "the command is empty");

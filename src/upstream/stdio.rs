@@ -3,7 +3,8 @@
 use crate::base::limits::Limits;
 use crate::config::{SecretText, Stdio};
 use crate::observe::log::{Admit, RateLimited};
-use crate::sys::spawn::{Child, ChildSpec, Spawner};
+use crate::sys::command::CommandError;
+use crate::sys::spawn::{Child, ChildSpec, SpawnError, Spawner};
 use crate::wire::line::LineDecoder;
 use bytes::BytesMut;
 use std::ffi::OsString;
@@ -31,7 +32,12 @@ pub async fn start(
         env: environment.iter().map(|(k, v)| (k.into(), v.expose().into())).collect(),
         cwd: stdio.cwd.as_ref().map(PathBuf::from),
     };
-    spawner.spawn(spec).await.map_err(|e| e.to_string())
+    spawner.spawn(spec).await.map_err(|e| {
+        if let SpawnError::Command(CommandError::NotOnPath { path, .. }) = &e {
+            log::debug!("{key}: searched PATH {path}");
+        }
+        e.to_string()
+    })
 }
 
 /// Reads standard error to its end, whatever comes, so that the child never blocks on it.

@@ -143,7 +143,11 @@ impl Supervisor {
             let key = &self.upstream.entry.key;
             // the same reason again and again is said once
             let level = if why == said { log::Level::Debug } else { log::Level::Warn };
-            log::log!(level, "{key}: {why}; next attempt in {} ms", pause.as_millis());
+            let again = match pause.as_millis() {
+                0 => "trying again at once".to_owned(),
+                ms => format!("next attempt in {ms} ms"),
+            };
+            log::log!(level, "{key}: {why}; {again}");
             said.clone_from(&why);
             self.upstream.set_state(State::Down(why.into()));
             self.rest(pause).await;
