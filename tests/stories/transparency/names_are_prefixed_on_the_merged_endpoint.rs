@@ -82,10 +82,7 @@ async fn the_first_in_the_file_has_a_name_that_two_would_have() {
     late.release("go");
     Modern::new(&proxy.url("/mcp/a")).request("tools/list", Value::Null).await.result();
     let finding = proxy.logs.wait_for("a-b-c").await;
-    assert!(
-        finding.contains("warn") && finding.contains("\"a\\\"") || finding.contains("a-b"),
-        "{finding}"
-    );
+    assert!(finding.contains(r#""level":"warn""#), "{finding}");
     assert_eq!(names(&url, "tools/list", "tools").await, ["a-b-c"], "shown once");
     Modern::new(&url).request("tools/call", call.clone()).await.result();
     assert_eq!(
