@@ -8,8 +8,9 @@ use crate::config::{is_loopback_ip, parse_listen};
 use crate::gateway::{Gateway, Parts};
 use crate::net::listen::{self, Listener};
 use crate::observe::log as observe;
+use crate::sys::limits::raise_descriptor_limit;
 use crate::sys::random::Random;
-use crate::sys::signal::Shutdown;
+use crate::sys::signal::{Hangup, Shutdown};
 use crate::sys::spawn::{Spawner, own_program};
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -29,6 +30,9 @@ pub(crate) fn run(options: ServeOptions) -> Result<u8, Failure> {
         config.gateway.listen = listen;
     }
     refuse_open_doors(&config)?;
+    if let Err(e) = raise_descriptor_limit() {
+        log::warn!("the limit of open files cannot be raised: {e}");
+    }
     runtime()?.block_on(until_stopped(config, loaded))
 }
 
@@ -107,7 +111,14 @@ async fn until_stopped(config: Config, loaded: Loaded) -> Result<u8, Failure> {
     for address in addresses {
         log::info!("listening on http://{address}/mcp");
     }
-    let signal = shutdown.recv().await;
+    let mut hangup =
+        Hangup::listen().map_err(|e| Failure::failed(format!("cannot hear signals: {e}")))?;
+    let signal = loop {
+        tokio::select! {
+            signal = shutdown.recv() => break signal,
+            () = hangup.recv() => log::warn!("SIGHUP: the file is not read again while running yet"),
+        }
+    };
     log::info!("stopping ({signal}); once more to stop at once");
     tokio::select! {
         late = gateway.stop() => {

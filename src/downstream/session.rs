@@ -20,6 +20,9 @@ pub const IDLE: Duration = Duration::from_secs(30 * 60);
 /// When there are too many sessions, one that was not used for this long makes room.
 pub const ROOM: Duration = Duration::from_secs(60);
 
+/// The same for one that was never used at all.
+pub const ROOM_UNUSED: Duration = Duration::from_secs(1);
+
 /// How often ended sessions are looked for.
 pub const SWEEP: Duration = Duration::from_secs(60);
 
@@ -49,6 +52,8 @@ struct State {
     /// Requests in flight; a client may use one id twice.
     flights: HashMap<RequestId, Vec<Arc<Cancel>>>,
     last_used: Instant,
+    /// Nothing came after `initialize` yet.
+    unused: bool,
     streams: usize,
     ended: bool,
 }
@@ -57,8 +62,14 @@ impl Session {
     fn new(id: String, endpoint: Endpoint, revision: Revision) -> Self {
         let outlet = Arc::new(Outlet::new(endpoint, None, Filter::all_lists()));
         let flights = HashMap::new();
-        let state =
-            State { level: None, flights, last_used: Instant::now(), streams: 0, ended: false };
+        let state = State {
+            level: None,
+            flights,
+            last_used: Instant::now(),
+            unused: true,
+            streams: 0,
+            ended: false,
+        };
         let (streams, state) = (watch::Sender::new(0), Mutex::new(state));
         Self { id, endpoint, revision, outlet, streams, state }
     }
@@ -93,7 +104,8 @@ impl Session {
     }
 
     fn touch(&self) {
-        lock(&self.state).last_used = Instant::now();
+        let mut state = lock(&self.state);
+        (state.last_used, state.unused) = (Instant::now(), false);
     }
 
     /// Notes that a GET stream is open. It takes the place of an earlier one: a client whose
@@ -116,6 +128,12 @@ impl Session {
             cancel.cancel();
         }
         self.outlet.close();
+    }
+
+    /// Whether it may end for another, unused as it is: at once if it never was of any use.
+    fn makes_room(&self, now: Instant) -> bool {
+        let state = lock(&self.state);
+        state.unused || now.duration_since(state.last_used) >= ROOM
     }
 
     /// Since when nobody has used it; `None` while somebody does.
@@ -198,7 +216,9 @@ impl Sessions {
         world: &World,
     ) -> Option<Arc<Session>> {
         if lock(&self.table).len() >= self.most {
-            let oldest = self.idle(Instant::now(), ROOM).into_iter().next()?;
+            let now = Instant::now();
+            let mut idle = self.idle(now, ROOM_UNUSED).into_iter();
+            let oldest = idle.find(|session| session.makes_room(now))?;
             self.close(&oldest, hub, world);
         }
         let session = Arc::new(Session::new(self.random.hex128(), endpoint, revision));

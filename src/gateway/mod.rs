@@ -4,7 +4,7 @@ pub mod builtin;
 
 use crate::config::{Config, Entry};
 use crate::downstream::http::guard::Guard;
-use crate::downstream::{Front, Sessions, session};
+use crate::downstream::{Front, Sessions, http, session};
 use crate::mcp::ListKind;
 use crate::net::listen::{ListenLimits, Listener};
 use crate::relay::{Endpoint, Hub, Relay, World};
@@ -132,6 +132,8 @@ fn serve(
         guard: Guard::new(settings.allowed_hosts.clone(), settings.allowed_origins.clone()),
         limits: settings.limits.peer(),
         scope: adopted,
+        room: http::room(),
+        refusals: http::refusals(),
     });
     scope.spawn("session sweeper", sweep(Arc::clone(&front), scope.token()));
     let connections = Arc::new(scope.child("connections"));

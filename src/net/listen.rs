@@ -28,6 +28,7 @@ use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 
 use super::body::Outgoing;
+use super::patient::Patient;
 
 /// Connections the kernel holds until we accept them.
 const BACKLOG: u32 = 1024;
@@ -60,6 +61,8 @@ pub struct ListenLimits {
     pub max_header_bytes: usize,
     /// For one whole head, and for how long a connection may idle between two requests.
     pub header_timeout: Duration,
+    /// How long a client may take none of what is written to it.
+    pub write_patience: Duration,
     /// How long requests may take to finish once the listener stops.
     pub drain: Duration,
 }
@@ -70,6 +73,7 @@ impl Default for ListenLimits {
             max_connections: 4096,
             max_header_bytes: 64 * 1024,
             header_timeout: Duration::from_secs(30),
+            write_patience: Duration::from_secs(30),
             drain: Duration::from_secs(5),
         }
     }
@@ -199,7 +203,10 @@ impl Listener {
                 accepted = door.accept(&slots) => accepted,
             };
             let Some((stream, peer, slot)) = accepted else { continue };
-            let connection = protocol.serve_connection(TokioIo::new(stream), service(peer));
+            let connection = protocol.serve_connection(
+                TokioIo::new(Patient::new(stream, limits.write_patience)),
+                service(peer),
+            );
             let attendant = attend(connection, phases.clone(), slot);
             spawn("http connection", Box::pin(attendant));
         }
@@ -290,7 +297,7 @@ impl Complaint {
 }
 
 async fn attend<S>(
-    mut connection: http1::Connection<TokioIo<TcpStream>, S>,
+    mut connection: http1::Connection<TokioIo<Patient<TcpStream>>, S>,
     mut phases: watch::Receiver<Phase>,
     _slot: OwnedSemaphorePermit,
 ) where
@@ -328,7 +335,7 @@ async fn next_phase(phases: &mut watch::Receiver<Phase>) -> Phase {
 
 // To close with unread bytes waiting resets the connection, and the reset overtakes our answer
 // (RFC 9112 §9.6).
-async fn linger(mut stream: TcpStream) {
+async fn linger(mut stream: Patient<TcpStream>) {
     let _ = stream.shutdown().await;
     let mut scrap = vec![0; 8 * 1024];
     let mut left = LINGER.1;

@@ -8,3 +8,4 @@ pub mod body;
 pub mod client;
 
 pub mod listen;
+pub mod patient;

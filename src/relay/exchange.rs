@@ -6,11 +6,11 @@
 use crate::bridge::notification;
 use crate::bridge::response::{Bridged, ResponseEdit, response};
 use crate::mcp::{Era, LogLevel, Method, Revision};
-use crate::upstream::{Call, CallError, Event, Upstream};
+use crate::upstream::{Call, CallError, Event, Link, Upstream};
 use crate::wire::jsonrpc::{Code, Notification, Rejected, RequestId, Response};
 use bytes::Bytes;
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 use tokio::sync::Notify;
 use tokio::time::{Instant, Sleep};
@@ -106,6 +106,8 @@ pub(super) struct Ends {
     pub(super) method: Method,
     pub(super) client: Revision,
     pub(super) era: Era,
+    /// The connection it goes through, for telling which one failed.
+    pub(super) link: Weak<Link>,
     pub(super) upstream: Arc<Upstream>,
     /// On `/mcp`, URIs in the answer get the slug of the upstream.
     pub(super) prefixed: bool,
@@ -228,7 +230,7 @@ impl Exchange {
     }
 
     fn failed(&self, error: &CallError) -> Answer {
-        self.ends.upstream.report(error);
+        self.ends.upstream.report(error, &self.ends.link);
         self.fail(&error.to_string())
     }
 

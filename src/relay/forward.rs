@@ -1,5 +1,6 @@
 //! From a client's request to the upstream that serves it.
 
+use crate::base::label::Label;
 use crate::bridge::initialize::{merge_instructions, set_level_request};
 use crate::bridge::request::{self, Reference, RequestEdit, Stamp};
 use crate::catalog::merge::Target;
@@ -67,7 +68,7 @@ struct Route {
 }
 
 fn unknown(what: &str, name: &str) -> Rejected {
-    Rejected::new(Code::InvalidParams, format!("unknown {what}: {name:?}"))
+    Rejected::new(Code::InvalidParams, format!("unknown {what}: {}", Label::new(name)))
 }
 
 impl Relay {
@@ -181,7 +182,7 @@ impl Relay {
             make_verbose(upstream, &link, level).await;
         }
         let failed = |e: crate::upstream::CallError| {
-            upstream.report(&e);
+            upstream.report(&e, &Arc::downgrade(&link));
             Rejected::new(Code::Internal, format!("upstream {:?}: {e}", upstream.entry.key))
         };
         let mut call = link.wire().reserve().map_err(failed)?;
@@ -198,6 +199,7 @@ impl Relay {
             method,
             client: caller.revision,
             era: link.era(),
+            link: Arc::downgrade(&link),
             upstream: Arc::clone(upstream),
             prefixed: endpoint == Endpoint::Aggregate,
             level: caller.hears(),
@@ -440,7 +442,11 @@ fn prepare(
     let mirrored = link.era() == Era::Modern;
     let name = mirrored.then(|| mirrored_name(route, method, message)).flatten();
     let params = if mirrored { param_headers(route, message) } else { Vec::new() };
-    let wants_log = caller.hears().is_some() && caller.streams;
+    let wanted = match link.era() {
+        Era::Legacy => caller.hears(),
+        Era::Modern => caller.level, // it is asked for no more than the client has asked for
+    };
+    let wants_log = wanted.is_some() && caller.streams;
     Outbound { body, method: method.name(), name, params, wants_log }
 }
 

@@ -2,7 +2,7 @@
 
 use crate::bridge::notification;
 use crate::mcp::{Era, ListKind};
-use crate::relay::outlet::Outlet;
+use crate::relay::outlet::{Outlet, TooMany};
 use crate::relay::world::{Endpoint, World};
 use crate::upstream::state::WatchError;
 use crate::upstream::{State, Upstream};
@@ -120,7 +120,7 @@ impl Hub {
         theirs: &str,
         ours: &str,
     ) -> Result<(), WatchError> {
-        if !outlet.want(ours) {
+        if !outlet.want(ours).map_err(|TooMany| WatchError::TooMany)? {
             return Ok(());
         }
         let key = (upstream.position, theirs.to_owned());

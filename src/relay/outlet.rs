@@ -17,6 +17,13 @@ use tokio::sync::Notify;
 /// Most resources whose updates wait in one outlet; of more, the oldest is given up.
 pub const MAX_WAITING_UPDATES: usize = 1024;
 
+/// Most resources that one outlet wants the updates of.
+pub const MAX_WANTED: usize = crate::bridge::listen::MAX_URIS;
+
+/// An outlet wants too many resources.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TooMany;
+
 /// A place that notifications are delivered to.
 #[derive(Debug)]
 pub struct Outlet {
@@ -54,13 +61,19 @@ impl Outlet {
     }
 
     /// Adds a resource whose updates are wanted; false if it was wanted already.
-    pub fn want(&self, uri: &str) -> bool {
+    ///
+    /// # Errors
+    /// When it wants [`MAX_WANTED`] already.
+    pub fn want(&self, uri: &str) -> Result<bool, TooMany> {
         let mut waiting = self.lock();
-        let new = !waiting.filter.uris.iter().any(|known| known == uri);
-        if new {
-            waiting.filter.uris.push(uri.to_owned());
+        if waiting.filter.uris.iter().any(|known| known == uri) {
+            return Ok(false);
         }
-        new
+        if waiting.filter.uris.len() >= MAX_WANTED {
+            return Err(TooMany);
+        }
+        waiting.filter.uris.push(uri.to_owned());
+        Ok(true)
     }
 
     /// Takes a resource out again; whether it was wanted.

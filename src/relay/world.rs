@@ -4,6 +4,7 @@
 use crate::catalog::merge::{Catalog, Source};
 use crate::config::Config;
 use crate::mcp::Era;
+use crate::task::join;
 use crate::upstream::{State, Upstream};
 use std::sync::Arc;
 use std::time::Duration;
@@ -66,18 +67,15 @@ impl World {
     pub async fn settled(&self, endpoint: Endpoint) {
         let upstreams = self.behind(endpoint);
         let starting = upstreams.iter().filter(|u| matches!(u.state(), State::Starting));
-        let bound = match endpoint {
-            Endpoint::Aggregate => START_WAIT,
-            Endpoint::Single(_) => {
-                upstreams.first().map_or(START_WAIT, |upstream| upstream.entry.timeouts.start)
-            }
-        };
-        let wait = async {
-            for upstream in starting {
-                upstream.settled(bound).await;
-            }
-        };
-        let _ = tokio::time::timeout(bound, wait).await; // whoever is there by then is served
+        // each counts from its own start: one that hangs is not waited for again and again
+        let waits = starting.map(|upstream| {
+            let bound = match endpoint {
+                Endpoint::Aggregate => START_WAIT,
+                Endpoint::Single(_) => upstream.entry.timeouts.start,
+            };
+            upstream.settled(bound.saturating_sub(upstream.age()))
+        });
+        join::all(waits).await;
     }
 }
 

@@ -11,6 +11,7 @@ pub mod command;
 pub mod file;
 mod frame;
 pub mod keeper;
+pub mod limits;
 pub mod random;
 mod reaper;
 pub mod signal;

@@ -130,6 +130,12 @@ impl Scope {
         self.node.cancel();
     }
 
+    /// Ends every task of this scope and below at once, at whatever await it stands.
+    pub fn abort(&self) {
+        self.node.cancel();
+        self.node.abort(&mut Vec::new());
+    }
+
     /// The number of tasks alive in this scope and below.
     #[must_use]
     pub fn live(&self) -> usize {

@@ -40,6 +40,8 @@ pub enum CallError {
     NotConnected(String),
     /// The connection ended after the request was sent: it may or may not have been carried out.
     Gone(String),
+    /// The request could not be sent, which says nothing about the connection.
+    Unsent(String),
     /// No free slot: too many requests are in flight.
     Busy,
     /// The upstream answered with an HTTP status that is no answer to a request.
@@ -57,6 +59,7 @@ impl fmt::Display for CallError {
         match self {
             Self::NotConnected(why) => write!(f, "not connected: {why}"),
             Self::Gone(why) => write!(f, "the connection ended before the answer: {why}"),
+            Self::Unsent(why) => write!(f, "the request could not be sent: {why}"),
             Self::Busy => write!(f, "too many requests are in flight"),
             Self::Status(status) => write!(f, "answered with http status {status}"),
             Self::SessionLost => write!(f, "the upstream's session ended"),

@@ -38,6 +38,9 @@ const JSON: HeaderValue = HeaderValue::from_static("application/json");
 /// How long connecting may take.
 const CONNECT: Duration = Duration::from_secs(10);
 
+/// Most bytes that are read of the answer to a notification, which should have none.
+const NOTIFY_BODY: usize = 64 << 10;
+
 /// How long a notification of ours may wait for its status.
 const NOTIFY: Duration = Duration::from_secs(10);
 
@@ -46,6 +49,16 @@ const MAX_RETRY: Duration = Duration::from_secs(60);
 
 /// Most times the stream of one request is resumed.
 const MAX_RESUMES: u32 = 8;
+
+/// Where requests go, and with which headers of the entry's own.
+pub struct Destination {
+    /// Connects there.
+    pub client: Client,
+    /// Path and query.
+    pub target: Uri,
+    /// What the entry wants sent with every request.
+    pub configured: HeaderMap,
+}
 
 /// An MCP endpoint reached over HTTP, with what was negotiated there.
 pub struct HttpLink {
@@ -74,18 +87,18 @@ impl fmt::Debug for HttpLink {
 }
 
 impl HttpLink {
-    /// A link with nothing negotiated yet. `configured` are the entry's own headers;
-    /// `unrequested` gets what belongs to no request.
+    /// A link with nothing negotiated yet. `unrequested` gets what belongs to no request. Ids begin at `first_id`: a server without
+    /// sessions must not take one of this connection for one of the last.
     pub fn new(
-        client: Client,
-        target: Uri,
-        configured: HeaderMap,
+        destination: Destination,
         limits: Limits,
         scope: Arc<Scope>,
         label: String,
         unrequested: mpsc::Sender<Unrequested>,
+        first_id: u64,
     ) -> Arc<Self> {
-        let (negotiated, next_id) = (Mutex::default(), AtomicU64::new(1));
+        let Destination { client, target, configured } = destination;
+        let (negotiated, next_id) = (Mutex::default(), AtomicU64::new(first_id));
         Arc::new(Self {
             client,
             target,
@@ -164,7 +177,7 @@ impl HttpLink {
         let waits = Waits { slot: Some(NOTIFY), connect: Some(CONNECT), head: Some(NOTIFY) };
         let response = self.client.send(self.post(outbound)?, waits).await.map_err(failed)?;
         // the body, if any, is read so that the connection can serve again
-        let _ = response.body.collect(self.limits.message_bytes).await;
+        let _ = tokio::time::timeout(NOTIFY, response.body.collect(NOTIFY_BODY)).await;
         Ok(())
     }
 
@@ -276,7 +289,14 @@ fn mirror(
 fn failed(error: ClientError) -> CallError {
     let source = std::error::Error::source(&error).map(|e| format!(" ({e})")).unwrap_or_default();
     let text = format!("{error}{source}");
-    if error.maybe_processed() { CallError::Gone(text) } else { CallError::NotConnected(text) }
+    let refused = std::io::ErrorKind::ConnectionRefused;
+    match &error {
+        ClientError::Busy | ClientError::SlotTimeout => CallError::Busy,
+        ClientError::Connect(e) if e.kind() == refused => CallError::NotConnected(text),
+        _ if error.maybe_processed() => CallError::Gone(text),
+        // it may be us who lack a descriptor or a name server: no verdict on the connection
+        _ => CallError::Unsent(text),
+    }
 }
 
 fn is_stream(headers: &HeaderMap) -> bool {

@@ -6,6 +6,7 @@
 //! goes to the writer task whole, so that a dropped future never tears a line.
 
 use crate::base::limits::Limits;
+use crate::mcp::Method;
 use crate::task::Scope;
 use crate::upstream::CallError;
 use crate::upstream::call::Unrequested;
@@ -25,6 +26,9 @@ pub const MAX_QUEUED_BYTES: usize = 64 << 20;
 
 /// Most messages outside requests that may wait to be looked at.
 pub const MAX_UNREQUESTED: usize = 1024;
+
+/// Most pieces that are written at once.
+const MAX_SLICES: usize = 64;
 
 const READ_CHUNK: usize = 64 << 10;
 
@@ -132,7 +136,10 @@ impl LineSink {
                 if !queue.pieces.is_empty() {
                     queue.writing = true;
                     queue.bytes = 0;
-                    return Some((queue.pieces.drain(..).collect(), queue.pipe.clone()));
+                    let taken = (queue.pieces.drain(..).collect(), queue.pipe.clone());
+                    drop(queue);
+                    self.room.notify_waiters();
+                    return Some(taken);
                 }
             }
             self.room.notify_waiters();
@@ -144,7 +151,8 @@ impl LineSink {
 /// Writes what the pipe takes at once, and leaves the rest.
 fn write_now(pipe: &pipe::Sender, pieces: &mut VecDeque<Bytes>) {
     while !pieces.is_empty() {
-        let slices: Vec<IoSlice<'_>> = pieces.iter().map(|piece| IoSlice::new(piece)).collect();
+        let first = pieces.iter().take(MAX_SLICES);
+        let slices: Vec<IoSlice<'_>> = first.map(|piece| IoSlice::new(piece)).collect();
         let Ok(mut written) = pipe.try_write_vectored(&slices) else { return };
         if written == 0 {
             return;
@@ -266,6 +274,11 @@ impl Lines {
         self.pending.reserve(&self.sink)
     }
 
+    /// Whether the peer logs only for requests that ask for it.
+    pub fn logs_on_request(&self, on_request: bool) {
+        self.pending.logs_on_request(on_request);
+    }
+
     /// Sends a notification.
     pub async fn notify(&self, line: Bytes) -> Result<(), CallError> {
         self.sink.send(vec![line]).await.map_err(|why| CallError::Gone(why.to_owned()))
@@ -331,18 +344,19 @@ impl Reader {
     }
 
     fn notification(&mut self, notification: Notification) {
-        let name = notification.call.method_name();
-        if name == "notifications/progress" {
-            let token = notification.call.param("progressToken");
-            let token = token.and_then(|t| t.integer(&notification.call.bytes));
-            if let Some(token) = token.and_then(|t| u64::try_from(t).ok()) {
-                self.pending.progress(token, notification);
+        match Method::parse(&notification.call.method_name()) {
+            Some(Method::Progress) => {
+                let token = notification.call.param("progressToken");
+                let token = token.and_then(|t| t.integer(&notification.call.bytes));
+                if let Some(token) = token.and_then(|t| u64::try_from(t).ok()) {
+                    self.pending.progress(token, notification);
+                }
             }
-        } else if name == "notifications/message" {
-            self.pending.log_message(notification);
-        } else {
-            drop(name);
-            self.pass_on(Message::Notification(notification));
+            Some(Method::LogMessage) => {
+                self.pending.log_message(notification);
+            }
+            Some(method) => self.pass_on(method, Message::Notification(notification)),
+            None => {} // whatever it means, nobody here waits for it
         }
     }
 
@@ -357,7 +371,13 @@ impl Reader {
         self.sink.send_later(answer);
     }
 
-    fn pass_on(&mut self, message: Message) {
+    /// What is announced once must not be lost because of what is repeated: updates of resources
+    /// leave half of the room to everything else.
+    fn pass_on(&mut self, method: Method, message: Message) {
+        let crowded = self.unrequested.capacity() < MAX_UNREQUESTED / 2;
+        if crowded && method == Method::ResourceUpdated {
+            return self.fault("more updates than can be looked at");
+        }
         if self.unrequested.try_send(Unrequested::Message(message)).is_err() {
             self.fault("more notifications than can be looked at");
         }

@@ -86,8 +86,9 @@ impl Wire {
     }
 
     fn negotiate(&self, revision: Revision) {
-        if let Self::Http(link) = self {
-            link.negotiate(revision.era(), revision.as_str());
+        match self {
+            Self::Http(link) => link.negotiate(revision.era(), revision.as_str()),
+            Self::Lines(lines) => lines.logs_on_request(revision.era() == Era::Modern),
         }
     }
 

@@ -18,6 +18,9 @@ pub const MAX_IN_FLIGHT: usize = 1 << 16;
 /// Most notifications waiting for the consumer of one request; later ones are dropped.
 pub const MAX_WAITING_NOTIFICATIONS: usize = 256;
 
+/// Most bytes of such notifications.
+pub const MAX_WAITING_BYTES: usize = 4 << 20;
+
 const INDEX_BITS: u32 = 16;
 /// Ids stay below 2^53, which every JSON implementation reads exactly.
 const GENERATION_MASK: u64 = (1 << 36) - 1;
@@ -40,6 +43,7 @@ struct Table {
     slots: Vec<Slot>,
     free: Vec<u32>,
     closed: Option<String>,
+    logs_on_request: bool,
 }
 
 #[derive(Debug, Default)]
@@ -59,6 +63,8 @@ struct Inbox {
 #[derive(Debug, Default)]
 struct Arrived {
     notifications: VecDeque<Notification>,
+    /// Bytes of the notifications.
+    bytes: usize,
     end: Option<Result<Response, CallError>>,
 }
 
@@ -70,7 +76,10 @@ impl Inbox {
 
     fn note(&self, notification: Notification) {
         let mut state = lock(&self.state);
-        if state.notifications.len() < MAX_WAITING_NOTIFICATIONS {
+        let size = notification.call.bytes.len();
+        let room = state.bytes == 0 || state.bytes + size <= MAX_WAITING_BYTES;
+        if room && state.notifications.len() < MAX_WAITING_NOTIFICATIONS {
+            state.bytes += size;
             state.notifications.push_back(notification);
             drop(state);
             self.wake.notify_one();
@@ -80,7 +89,10 @@ impl Inbox {
     fn take(&self) -> Option<Result<Event, CallError>> {
         let mut state = lock(&self.state);
         match state.notifications.pop_front() {
-            Some(notification) => Some(Ok(Event::Notification(notification))),
+            Some(notification) => {
+                state.bytes = state.bytes.saturating_sub(notification.call.bytes.len());
+                Some(Ok(Event::Notification(notification)))
+            }
             None => state.end.take().map(|end| end.map(Event::Response)),
         }
     }
@@ -146,14 +158,20 @@ impl Pending {
         inbox.map(|inbox| inbox.note(notification)).is_some()
     }
 
-    /// Hands a log message to the one request that can have caused it: the only one in flight
-    /// that asked for log messages. `false` when none or several could have: a guess could show
-    /// one client what belongs to another.
+    /// Whether the peer logs only for requests that ask for it (MCP 2026-07-28 server/utilities/logging).
+    pub fn logs_on_request(&self, on_request: bool) {
+        lock(&self.table).logs_on_request = on_request;
+    }
+
+    /// Hands a log message to the one request that can have caused it: of a legacy server the only
+    /// one in flight, of a modern one the only one that asked. `false` when none or several could
+    /// have, or the one wants none: a guess could show one client what belongs to another.
     pub fn log_message(&self, notification: Notification) -> bool {
         let table = lock(&self.table);
-        let mut asking = table.slots.iter().filter(|slot| slot.wants_log && slot.inbox.is_some());
-        let only = match (asking.next(), asking.next()) {
-            (Some(only), None) => only.inbox.clone(),
+        let may = |slot: &&Slot| slot.inbox.is_some() && (slot.wants_log || !table.logs_on_request);
+        let mut causes = table.slots.iter().filter(may);
+        let only = match (causes.next(), causes.next()) {
+            (Some(only), None) if only.wants_log => only.inbox.clone(),
             _ => None,
         };
         drop(table);

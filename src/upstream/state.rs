@@ -8,7 +8,7 @@ use crate::upstream::supervisor::Command;
 use crate::upstream::{CallError, Link};
 use crate::wire::jsonrpc::Notification;
 use std::fmt;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
 use tokio::sync::{mpsc, oneshot, watch};
 
@@ -105,6 +105,7 @@ pub struct Upstream {
     shelf: Mutex<Shelf>,
     /// Counts completed reads of lists.
     reads: watch::Sender<u64>,
+    made: Instant,
     pub(crate) commands: mpsc::Sender<Command>,
 }
 
@@ -123,7 +124,10 @@ impl Upstream {
         let (commands, receiver) = mpsc::channel(crate::upstream::supervisor::MAX_COMMANDS);
         let state = watch::Sender::new(State::Starting);
         let (shelf, reads) = (Mutex::default(), watch::Sender::new(0));
-        (Arc::new(Self { position, entry, state, shelf, reads, commands }), receiver)
+        (
+            Arc::new(Self { position, entry, state, shelf, reads, made: Instant::now(), commands }),
+            receiver,
+        )
     }
 
     /// The slug that stands in paths, prefixes and URIs.
@@ -166,6 +170,11 @@ impl Upstream {
 
     pub(crate) fn set_state(&self, state: State) {
         self.state.send_replace(state);
+    }
+
+    /// How long ago it was configured.
+    pub fn age(&self) -> Duration {
+        self.made.elapsed()
     }
 
     /// Waits until the first attempt to connect has ended, at most `bound`.
@@ -309,9 +318,10 @@ impl Upstream {
     }
 
     /// A request found the connection unusable: the supervisor is to make a new one.
-    pub fn report(&self, error: &CallError) {
+    pub fn report(&self, error: &CallError, link: &Weak<Link>) {
         if matches!(error, CallError::SessionLost | CallError::NotConnected(_)) {
-            let _ = self.commands.try_send(Command::Lost(error.clone())); // it is busy with others
+            let lost = Command::Lost { error: error.clone(), link: Weak::clone(link) };
+            let _ = self.commands.try_send(lost); // it is busy with others
         }
     }
 }
@@ -348,6 +358,8 @@ impl Refreshing<'_> {
 pub enum WatchError {
     /// The upstream refused: code and text.
     Refused(i64, String),
+    /// Too many resources are watched.
+    TooMany,
     /// The upstream has no subscriptions.
     Unsupported,
     /// It could not be asked.

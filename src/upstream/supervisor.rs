@@ -12,7 +12,7 @@ use crate::sys::random::Random;
 use crate::sys::spawn::{Process, Spawner};
 use crate::task::{Scope, join};
 use crate::upstream::call::Unrequested;
-use crate::upstream::http::HttpLink;
+use crate::upstream::http::{Destination, HttpLink};
 use crate::upstream::lines::{Bounds, Lines, MAX_UNREQUESTED, Output};
 use crate::upstream::link::{HandshakeError, Link, Wire};
 use crate::upstream::state::{Announcement, State, Upstream, WatchError};
@@ -22,7 +22,7 @@ use crate::wire::jsonrpc::{Message, Notification};
 use http::HeaderMap;
 use http::header::{HeaderName, HeaderValue};
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 use tokio::io::DuplexStream;
 use tokio::sync::{mpsc, oneshot};
@@ -50,8 +50,13 @@ pub enum Command {
         /// The resource, as the upstream names it.
         uri: String,
     },
-    /// The connection is of no use any more.
-    Lost(CallError),
+    /// A connection is of no use any more.
+    Lost {
+        /// What a request met.
+        error: CallError,
+        /// The connection it met it on.
+        link: Weak<Link>,
+    },
 }
 
 /// What supervisors share.
@@ -288,8 +293,11 @@ impl Supervisor {
         }
         let label = self.upstream.entry.key.clone();
         let limits = self.tools.limits;
-        let link =
-            HttpLink::new(client, target, headers, limits, Arc::clone(scope), label, unrequested);
+        // ids do not begin anew with a connection: a server without sessions could mistake them
+        let first = u64::from(dice(&self.tools.random)) << 16;
+        let scope = Arc::clone(scope);
+        let destination = Destination { client, target, configured: headers };
+        let link = HttpLink::new(destination, limits, scope, label, unrequested, first);
         Ok(Opened { wire: Wire::Http(link), process: None })
     }
 
@@ -322,7 +330,12 @@ impl Supervisor {
                     None => break "the connection ended".to_owned(),
                 },
                 command = self.commands.recv() => match command {
-                    Some(Command::Lost(error)) => break error.to_string(),
+                    Some(Command::Lost { error, link }) => {
+                        // a late report of an earlier connection says nothing about this one
+                        if std::ptr::eq(link.as_ptr(), Arc::as_ptr(&connection.link)) {
+                            break error.to_string();
+                        }
+                    }
                     Some(command) => self.command(&connection, command),
                     None => break "the entry is gone".to_owned(),
                 },
@@ -455,6 +468,8 @@ impl Supervisor {
                 if !upstream.end_reading(kind) {
                     return;
                 }
+                // whoever announces without end is heard now and then
+                tokio::time::sleep(ANNOUNCE_PAUSE).await;
             }
         });
     }
@@ -468,13 +483,16 @@ impl Supervisor {
             }
             Command::Watch { uri, answer } => self.watching.watch(uri, answer),
             Command::Unwatch { uri } => self.watching.unwatch(&uri),
-            Command::Lost(_) => {} // handled by the caller, which leaves its loop
+            Command::Lost { .. } => {} // handled by the caller, which leaves its loop
         }
     }
 }
 
 /// The longest pause before a list that could not be read is tried again.
 const LONGEST_RETRY: Duration = Duration::from_secs(30);
+
+/// The pause between two announcements of one list.
+const ANNOUNCE_PAUSE: Duration = Duration::from_millis(250);
 
 /// How long clients wait to be told of a change while the list is being read.
 const TELL_AFTER: Duration = Duration::from_millis(500);
@@ -529,7 +547,7 @@ async fn end(connection: Connection, why: String) -> String {
     }
     drop(link);
     let exit = stop(process).await;
-    scope.cancel();
+    scope.abort();
     match exit {
         Some(exit) => format!("{why} ({exit})"),
         None => why,

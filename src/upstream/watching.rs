@@ -159,8 +159,12 @@ impl Watching {
     /// Asks for updates of one resource.
     pub fn watch(&mut self, uri: String, answer: Answer) {
         let Some(live) = &mut self.live else { return self.refuse_while_down(uri, answer) };
-        if !live.link.peer.capabilities.subscribes() || self.watched.len() >= MAX_WATCHED {
-            let _ = answer.send(Err(WatchError::Unsupported)); // whoever asked may be gone
+        let refusal = match live.link.peer.capabilities.subscribes() {
+            false => Some(WatchError::Unsupported),
+            true => (self.watched.len() >= MAX_WATCHED).then_some(WatchError::TooMany),
+        };
+        if let Some(refusal) = refusal {
+            let _ = answer.send(Err(refusal)); // whoever asked may be gone
             return;
         }
         self.watched.insert(uri.clone());

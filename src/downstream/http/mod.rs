@@ -14,17 +14,19 @@ use crate::base::limits::Limits;
 use crate::downstream::Sessions;
 use crate::net::body::{BodyError, Outgoing, read_bounded};
 use crate::oauth::Permit;
+use crate::observe::log::{Admit, RateLimited};
 use crate::relay::{Endpoint, Relay};
 use crate::task::Scope;
 use crate::wire::jsonrpc::{Code, Rejected};
 use answer::{Answered, Refused};
 use guard::Guard;
-use http::header::CONTENT_TYPE;
+use http::header::{CONTENT_LENGTH, CONTENT_TYPE};
 use http::{Method as Verb, Request, Response, StatusCode, request::Parts};
 use hyper::body::Incoming;
 use route::Opening;
-use std::sync::Arc;
-use std::time::Duration;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+use tokio::sync::{Semaphore, SemaphorePermit};
 
 /// How long a client may take to send its body.
 pub const BODY_TIME: Duration = Duration::from_secs(30);
@@ -42,6 +44,29 @@ pub struct Front {
     pub limits: Limits,
     /// Ends when the gateway stops: open streams end then.
     pub scope: Arc<Scope>,
+    /// Room for request bodies, in KiB.
+    pub room: Semaphore,
+    /// Keeps refusals from flooding the log.
+    pub refusals: Mutex<RateLimited>,
+}
+
+/// Bytes of large request bodies that may be held at once, of all clients together.
+pub const BODIES: usize = 256 << 20;
+
+/// Bodies up to this size count for nothing.
+const SMALL_BODY: usize = 64 << 10;
+
+/// Refusals that are logged in a second; more are counted.
+const REFUSALS_PER_SECOND: u32 = 20;
+
+/// Room for [`BODIES`].
+pub fn room() -> Semaphore {
+    Semaphore::new(BODIES >> 10)
+}
+
+/// Refusals as the log takes them.
+pub fn refusals() -> Mutex<RateLimited> {
+    Mutex::new(RateLimited::new(REFUSALS_PER_SECOND, Duration::from_secs(1)))
 }
 
 /// A request that may be served, with its body still to come.
@@ -64,11 +89,35 @@ impl Front {
 
     fn admit(&self, head: Parts) -> Result<Admitted, Refused> {
         let permit = self.guard.check(&head).map_err(|refusal| {
-            log::warn!("refused: {refusal}");
+            self.note(&refusal);
             answer::text(refusal.status(), &refusal.to_string())
         })?;
         let endpoint = self.endpoint(head.uri.path(), head.uri.query())?;
         Ok(Admitted { permit, endpoint, head })
+    }
+
+    fn note(&self, refusal: &guard::Refusal) {
+        let mut limit = self.refusals.lock().unwrap_or_else(PoisonError::into_inner);
+        match limit.admit(Instant::now()) {
+            Admit::Pass { dropped: 0 } => log::warn!("refused: {refusal}"),
+            Admit::Pass { dropped } => {
+                log::warn!("refused: {refusal} ({dropped} refusals before it were not logged)");
+            }
+            Admit::Drop => {}
+        }
+    }
+
+    /// Room for a body of the declared size, or of the largest if none is declared.
+    fn room_for(&self, head: &Parts) -> Result<Option<SemaphorePermit<'_>>, Refused> {
+        let declared = head.headers.get(CONTENT_LENGTH).and_then(|length| length.to_str().ok());
+        let declared = declared.and_then(|length| length.parse::<usize>().ok());
+        let size = declared.unwrap_or(usize::MAX).min(self.limits.message_bytes);
+        if size <= SMALL_BODY {
+            return Ok(None);
+        }
+        let full = |_| answer::text(StatusCode::SERVICE_UNAVAILABLE, "too much is being received");
+        let kib = u32::try_from(size.min(BODIES) >> 10).unwrap_or(u32::MAX);
+        self.room.try_acquire_many(kib).map(Some).map_err(full)
     }
 
     fn endpoint(&self, path: &str, query: Option<&str>) -> Result<Endpoint, Refused> {
@@ -103,6 +152,7 @@ impl Front {
         }
         let accept = answer::Accept::read(&head.headers);
         let accept = accept.ok_or_else(answer::not_acceptable)?;
+        let _room = self.room_for(&head)?;
         let bytes = read_bounded(body, self.limits.message_bytes, BODY_TIME).await;
         let bytes = bytes.map_err(|e| refuse_body(&e))?;
         match route::open(&head.headers, bytes).map_err(|r| answer::rejected(400, &r))? {

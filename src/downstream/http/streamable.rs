@@ -176,6 +176,7 @@ fn notified(session: &Session, call: &Call) {
     }
 }
 
+#[allow(clippy::large_enum_variant, reason = "it is moved once, and a box would cost every call")]
 enum Served {
     Now(Answer),
     Later(Flow),
@@ -256,6 +257,9 @@ async fn subscribe(front: &Front, session: &Session, request: &Request) -> Resul
     let (upstream, theirs) = found.ok_or_else(|| unknown_resource(&ours, session.revision))?;
     let outcome = front.relay.hub.subscribe(&session.outlet, &upstream, &theirs, &ours).await;
     outcome.map_err(|error| match error {
+        WatchError::TooMany => {
+            Rejected::new(Code::Internal, "too many resources are subscribed to")
+        }
         WatchError::Unsupported => {
             Rejected::new(Code::MethodNotFound, "method not found: resources/subscribe")
         }
@@ -318,11 +322,12 @@ async fn deliver(mut guard: StreamGuard, frames: FrameSender) {
             return;
         }
         frame = tokio::select! {
+            biased; // a stream that was replaced takes nothing from the one in its place
+            () = guard.replaced() => return,
             notification = outlet.next() => match notification {
                 Some(notification) => encode::event(&notification, None),
                 None => return,
             },
-            () = guard.replaced() => return,
             () = tokio::time::sleep(KEEP_ALIVE) => Bytes::from_static(encode::KEEP_ALIVE),
         };
     }

@@ -113,7 +113,9 @@ async fn of_two_on_one_pipe_the_one_that_asked() {
         let asking = case.client().await;
         let talk = json!({ "name": case.name("talk"), "_meta": { LEVEL: "debug" } });
         let reply = asking.request("tools/call", talk).await;
-        assert_eq!(reply.notifications(MESSAGE).len(), 4, "{case}");
+        // a legacy server logs whatever was asked for: either of the two can have caused it
+        let heard = if case.upstream_era() == "legacy" { 0 } else { 4 };
+        assert_eq!(reply.notifications(MESSAGE).len(), heard, "{case}");
         case.upstream.release("go");
         let reply = other.finish().await;
         assert!(reply.notifications(MESSAGE).is_empty(), "{case}: {reply:?}");
