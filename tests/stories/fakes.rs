@@ -99,6 +99,7 @@ async fn stdio_steps_wait_lie_and_crash() {
     pipes.errors.wait_for("hello").await;
     pipes.say(&request(1, "tools/call", r#"{"name":"slow","_meta":{"progressToken":"t"}}"#));
     fake.reached("gate").await;
+    pipes.lines.wait_for("\"progress\":2").await;
     assert_eq!(pipes.lines.count("notifications/progress"), 2);
     pipes.say(&request(2, "tools/call", r#"{"name":"liar"}"#));
     pipes.lines.wait_for(r#"{"id":2,"odd":true}"#).await;
