@@ -18,6 +18,8 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use log::{Level, LevelFilter, Metadata, Record};
 
+use crate::base::text::{is_harmful, terminal_safe};
+
 /// The longest message, in bytes before escaping; the rest is cut off and marked with `…`.
 pub const MAX_MESSAGE: usize = 8 * 1024;
 
@@ -188,7 +190,7 @@ fn line(json: bool, now: SystemTime, level: Level, target: &str, message: &str) 
         return json_line(&time, level, target, &message);
     }
     let clock = time.split_once('T').map_or(time.as_str(), |(_, clock)| clock);
-    format!("{clock} {level:<5} {}: {}\n", printable(target), printable(&message))
+    format!("{clock} {level:<5} {}: {}\n", one_line(target), one_line(&message))
 }
 
 fn json_line(time: &str, level: &str, target: &str, message: &str) -> String {
@@ -201,10 +203,10 @@ fn json_line(time: &str, level: &str, target: &str, message: &str) -> String {
     }
     // Strings always serialize.
     let json = serde_json::to_string(&Line { time, level, target, message }).unwrap_or_default();
-    // JSON lets DEL, C1 and bidirectional characters stand; in a terminal they still act.
+    // JSON lets DEL, C1 and invisible characters stand; in a terminal they still act.
     let mut out = String::with_capacity(json.len() + 1);
     for c in json.chars() {
-        if is_unsafe(c) {
+        if is_harmful(c) {
             for unit in c.encode_utf16(&mut [0; 2]) {
                 let _ = write!(out, "\\u{unit:04x}");
             }
@@ -224,29 +226,9 @@ fn cut(message: &str) -> Cow<'_, str> {
     Cow::Owned(format!("{}…", message.get(..end).unwrap_or_default()))
 }
 
-/// The text with every character escaped that could forge a line, steer a terminal or hide text.
-#[must_use]
-pub fn printable(text: &str) -> Cow<'_, str> {
-    if !text.contains(is_unsafe) {
-        return Cow::Borrowed(text);
-    }
-    let mut out = String::with_capacity(text.len() + 16);
-    for c in text.chars() {
-        match c {
-            '\n' | '\r' | '\t' => out.extend(c.escape_default()),
-            c if is_unsafe(c) => out.extend(c.escape_unicode()),
-            c => out.push(c),
-        }
-    }
-    Cow::Owned(out)
-}
-
-/// Control characters, line and paragraph separators, bidirectional marks, and the invisible tags.
-fn is_unsafe(c: char) -> bool {
-    c.is_control()
-        || matches!(c,
-            '\u{061c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}'
-            | '\u{2066}'..='\u{2069}' | '\u{feff}' | '\u{e0000}'..='\u{e007f}')
+/// The text on one line, with every character escaped that could steer a terminal or hide text.
+fn one_line(text: &str) -> String {
+    terminal_safe(text).replace('\n', "\\n").replace('\t', "\\t")
 }
 
 /// RFC 3339 in UTC with milliseconds. A clock before 1970 shows as 1970.
@@ -368,7 +350,7 @@ mod tests {
         let hostile = "a\n\"\u{1b}\u{202e}\u{7f}\u{e0041} é";
         let line = line(true, at(0, 0), Level::Info, "onemcp", hostile);
         assert_eq!(line.matches('\n').count(), 1);
-        assert!(!line.trim_end().contains(is_unsafe));
+        assert!(!line.trim_end().contains(is_harmful));
         let value: serde_json::Value = serde_json::from_str(&line).expect("valid JSON");
         assert_eq!(value["message"], hostile);
         assert_eq!((&value["level"], &value["target"]), (&"info".into(), &"onemcp".into()));

@@ -21,10 +21,10 @@ use super::frame::{Frames, Order, Report, encode, send_with_pipes};
 use super::keeper;
 use super::spawn::{ChildSpec, Exit, Phase, SpawnError};
 
-/// How long a write to a keeper may take. A keeper always reads; one that does not is broken.
 /// Most requests that wait for the thread; whoever sends one more waits with them.
 const MAX_REQUESTS: usize = 4096;
 
+/// How long a write to a keeper may take. A keeper always reads; one that does not is broken.
 const WRITE_LIMIT: Duration = Duration::from_secs(2);
 
 /// The wanted size of a server's standard output pipe, in bytes.
@@ -40,7 +40,6 @@ pub(super) struct Link {
 }
 
 struct Shared {
-    // Unbounded, because each sender waits for its answer or sends one of a few orders.
     requests: SyncSender<Request>,
     wake: UnixStream,
     next: AtomicU64,
