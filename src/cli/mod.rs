@@ -41,6 +41,7 @@ pub fn run(arguments: impl Iterator<Item = OsString>) -> ExitCode {
         Ok(Parsed::Run(command)) => execute(command),
         Err(message) => Err(Failure::usage(format!("{message}\ntry: 1mcp --help"))),
     };
+    log::logger().flush();
     match outcome {
         Ok(code) => ExitCode::from(code),
         Err(failure) => {
