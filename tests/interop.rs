@@ -83,11 +83,14 @@ fn each_client_sees_through_the_gateway_what_it_sees_directly() {
         return;
     }
     let installed = Installed::new();
-    let (_fixture, fixture_url) = installed.fixture();
+    // One each: what a server announces through one entry would come through the other as well,
+    // a moment earlier or later.
+    let fixtures = [installed.fixture(), installed.fixture()];
+    let urls = [&fixtures[0].1, &fixtures[1].1];
     let scratch = Scratch::new("interop");
     let work = scratch.0.join("work");
     lay_out(&work);
-    let entries = entries(&installed, &fixture_url, &work);
+    let entries = entries(&installed, urls, &work);
     let through = (asked == Asked::All).then(|| gateway(&scratch, &Value::Object(entries.clone())));
     let mut faults = Vec::new();
     for client in &CLIENTS {
@@ -209,7 +212,7 @@ fn plan(name: &str, work: &Path, token: &str) -> Value {
 }
 
 /// The `mcpServers` of the gateway, which also say how a client reaches each server directly.
-fn entries(installed: &Installed, fixture_url: &str, work: &Path) -> Map<String, Value> {
+fn entries(installed: &Installed, urls: [&String; 2], work: &Path) -> Map<String, Value> {
     let work = work.to_string_lossy();
     let node = installed.node();
     let npm = |name: &str, args: &[&str], env: Value| {
@@ -221,9 +224,9 @@ fn entries(installed: &Installed, fixture_url: &str, work: &Path) -> Map<String,
     let memory = json!({ "MEMORY_FILE_PATH": format!("{work}/memory.json") });
     let fixture = project("tests/conformance/fixture/fixture.py");
     let entries = json!({
-        "fixture": { "type": "http", "url": fixture_url },
+        "fixture": { "type": "http", "url": urls[0] },
         "fixture-stdio": { "command": installed.python(), "args": [fixture, "--stdio"] },
-        "fixture-legacy": { "type": "http", "url": fixture_url, "protocol": "legacy" },
+        "fixture-legacy": { "type": "http", "url": urls[1], "protocol": "legacy" },
         "everything": npm("mcp-server-everything", &[], json!({})),
         "filesystem": npm("mcp-server-filesystem", &[&files], json!({})),
         "memory": npm("mcp-server-memory", &[], memory),
