@@ -126,9 +126,7 @@ impl Front {
             Some(rest) => rest.strip_prefix('/').and_then(|slug| self.relay.world().endpoint(slug)),
             None => None,
         };
-        let asked = query.unwrap_or_default().split('&').filter_map(|pair| pair.split('=').next());
-        let filters = asked.filter(|key| matches!(*key, "tags" | "tag-filter" | "preset"));
-        if found.is_some() && filters.count() > 0 {
+        if found.is_some() && query.is_some_and(has_filter) {
             let text = "filters in the url are not supported: ignoring them would widen access";
             return Err(answer::text(StatusCode::BAD_REQUEST, text));
         }
@@ -167,6 +165,29 @@ impl Front {
             }
         }
     }
+}
+
+/// Whether a query names servers or tags to be shown alone, as 1MCP's queries do.
+fn has_filter(query: &str) -> bool {
+    let keys = query.split('&').filter_map(|pair| pair.split('=').next());
+    let mut keys = keys.map(percent_decode);
+    keys.any(|key| matches!(key.as_slice(), b"tags" | b"tag-filter" | b"preset"))
+}
+
+fn percent_decode(text: &str) -> Vec<u8> {
+    let mut out = Vec::with_capacity(text.len());
+    let mut rest = text.as_bytes();
+    while let [first, tail @ ..] = rest {
+        let digits = tail.get(..2).and_then(|digits| std::str::from_utf8(digits).ok());
+        let byte = digits.and_then(|digits| u8::from_str_radix(digits, 16).ok());
+        let (plain, left) = match byte.filter(|_| *first == b'%') {
+            Some(byte) => (byte, tail.get(2..).unwrap_or_default()),
+            None => (*first, tail),
+        };
+        out.push(plain);
+        rest = left;
+    }
+    out
 }
 
 /// A body of another type can be sent by a web page without asking (a simple request), so it is

@@ -59,15 +59,16 @@ fn carries_version(message: &Message) -> bool {
 /// The legacy version header, if there is one.
 ///
 /// # Errors
-/// A value that no legacy revision has.
+/// A value that no legacy revision has, or more than one value.
 pub fn legacy_version(headers: &HeaderMap) -> Result<Option<Revision>, Rejected> {
-    let Some(value) = headers.get(&VERSION) else { return Ok(None) };
+    let mut values = headers.get_all(&VERSION).iter();
+    let Some(value) = values.next() else { return Ok(None) };
     let revision = value.to_str().ok().and_then(|text| Revision::parse(text.trim()));
-    match revision.filter(|revision| revision.era() == Era::Legacy) {
+    match revision.filter(|revision| revision.era() == Era::Legacy && values.next().is_none()) {
         Some(revision) => Ok(Some(revision)),
         None => Err(Rejected::new(
             Code::InvalidRequest,
-            "expected MCP-Protocol-Version to be a supported revision",
+            "expected MCP-Protocol-Version once, and to be a supported revision",
         )),
     }
 }

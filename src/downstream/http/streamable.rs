@@ -40,8 +40,9 @@ fn admit(front: &Front, endpoint: Endpoint, headers: &HeaderMap) -> Result<Arc<S
 
 /// Finds the session that a request names.
 fn session(front: &Front, endpoint: Endpoint, headers: &HeaderMap) -> Result<Arc<Session>, Fault> {
-    let Some(id) = headers.get(&SESSION) else {
-        return Err((400, invalid("expected the header Mcp-Session-Id")));
+    let mut ids = headers.get_all(&SESSION).iter();
+    let (Some(id), None) = (ids.next(), ids.next()) else {
+        return Err((400, invalid("expected the header Mcp-Session-Id once")));
     };
     let found = id.to_str().ok().and_then(|id| front.sessions.find(id, endpoint));
     let gone = || (404, invalid("no such session: begin with initialize"));
@@ -99,10 +100,14 @@ pub async fn batch(
     headers: &HeaderMap,
     messages: Vec<Bytes>,
 ) -> Answered {
+    let text = "expected one message: batches exist in sessions of revision 2025-03-26 only";
+    let refuse = || answer::rejected(400, &invalid(text));
+    if !headers.contains_key(&SESSION) {
+        return Err(refuse());
+    }
     let session = admit(front, endpoint, headers).map_err(|(s, r)| answer::rejected(s, &r))?;
     if !session.revision.batches() {
-        let text = "batches exist in revision 2025-03-26 only";
-        return Err(answer::rejected(400, &invalid(text)));
+        return Err(refuse());
     }
     let served = messages.into_iter().map(|message| batched(front, permit, &session, message));
     let answers: Vec<_> = join::all(served).await.into_iter().flatten().collect();
