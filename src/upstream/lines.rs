@@ -11,7 +11,8 @@ use crate::task::Scope;
 use crate::upstream::CallError;
 use crate::upstream::call::Unrequested;
 use crate::upstream::pending::{Pending, PipeCall};
-use crate::wire::jsonrpc::{Message, Notification, Request, Response};
+use crate::wire::json::{Object, Span};
+use crate::wire::jsonrpc::{Message, Notification, Rejected, Request, Response};
 use crate::wire::line::{LineDecoder, unfold};
 use bytes::{Buf, Bytes, BytesMut};
 use std::collections::VecDeque;
@@ -38,6 +39,7 @@ pub struct LineSink {
     queue: Mutex<Queue>,
     work: Notify,
     room: Notify,
+    end: Notify,
 }
 
 #[derive(Debug, Default)]
@@ -54,7 +56,8 @@ struct Queue {
 impl LineSink {
     fn new(pipe: Option<pipe::Sender>) -> Arc<Self> {
         let queue = Mutex::new(Queue { pipe: pipe.map(Arc::new), ..Queue::default() });
-        Arc::new(Self { queue, work: Notify::new(), room: Notify::new() })
+        let (work, room, end) = (Notify::new(), Notify::new(), Notify::new());
+        Arc::new(Self { queue, work, room, end })
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Queue> {
@@ -120,7 +123,18 @@ impl LineSink {
         queue.pipe = None;
         drop(queue);
         self.room.notify_waiters();
+        self.end.notify_waiters();
         self.work.notify_one();
+    }
+
+    /// Returns when no more messages are taken.
+    async fn closed(&self) {
+        let end = self.end.notified();
+        tokio::pin!(end);
+        end.as_mut().enable();
+        if self.lock().closed.is_none() {
+            end.await;
+        }
     }
 
     /// Waits for something to write and takes it, with the pipe that it goes to, if it is one;
@@ -172,10 +186,17 @@ fn write_now(pipe: &pipe::Sender, pieces: &mut VecDeque<Bytes>) {
 /// Drains the queue into the pipe or the stream until the connection closes.
 async fn write_all(sink: Arc<LineSink>, mut stream: Option<WriteHalf<DuplexStream>>) {
     while let Some((pieces, pipe)) = sink.take().await {
-        let written = match (pipe, &mut stream) {
-            (Some(pipe), _) => write_pipe(&pipe, pieces.into()).await,
-            (None, Some(stream)) => write_stream(stream, &pieces).await,
-            (None, None) => Err(io::ErrorKind::BrokenPipe.into()),
+        let writing = async {
+            match (pipe, &mut stream) {
+                (Some(pipe), _) => write_pipe(&pipe, pieces.into()).await,
+                (None, Some(stream)) => write_stream(stream, &pieces).await,
+                (None, None) => Err(io::ErrorKind::BrokenPipe.into()),
+            }
+        };
+        // a child that does not read must not keep its input open
+        let written = tokio::select! {
+            written = writing => written,
+            () = sink.closed() => return,
         };
         if written.is_err() {
             sink.close("its input is closed");
@@ -235,6 +256,13 @@ pub struct Bounds<'a> {
 pub struct Lines {
     pending: Arc<Pending>,
     sink: Arc<LineSink>,
+}
+
+/// Who gives up a connection that was not closed in order still ends the input of the child.
+impl Drop for Lines {
+    fn drop(&mut self) {
+        self.close();
+    }
 }
 
 impl Lines {
@@ -301,6 +329,15 @@ struct Reader {
     faults: u32,
 }
 
+/// However the reader ends, nobody goes on waiting for what it would have read.
+impl Drop for Reader {
+    fn drop(&mut self) {
+        let why = "the connection was ended";
+        self.pending.close(why);
+        self.sink.close(why);
+    }
+}
+
 impl Reader {
     async fn run(mut self, mut input: impl AsyncRead + Unpin, mut lines: LineDecoder) {
         let mut buffer = BytesMut::with_capacity(READ_CHUNK);
@@ -329,11 +366,24 @@ impl Reader {
     }
 
     fn line(&mut self, line: Bytes) {
-        match Message::parse(line) {
+        match Message::parse(line.clone()) {
             Ok(Message::Response(response)) => self.response(response),
             Ok(Message::Notification(notification)) => self.notification(notification),
             Ok(Message::Request(request)) => self.request(request),
-            Err(rejected) => self.fault(&rejected.message),
+            Err(rejected) => self.malformed(&line, rejected),
+        }
+    }
+
+    /// A message of another shape still ends what it was meant for: as an answer our request,
+    /// as a request the waiting of the server.
+    fn malformed(&mut self, line: &Bytes, rejected: Rejected) {
+        self.fault(&rejected.message);
+        let Some(id) = &rejected.id else { return };
+        let message = Object::read(line, Span::whole(line));
+        if message.is_ok_and(|message| message.get(line, "method").is_some()) {
+            self.sink.send_later(rejected.to_json());
+        } else if let Some(id) = id.number() {
+            self.pending.fail(id, CallError::BadAnswer(rejected.message.into_owned()));
         }
     }
 
@@ -395,6 +445,7 @@ impl Reader {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::upstream::call::Event;
 
     #[tokio::test]
     async fn closing_it_ends_the_input_of_the_child() {
@@ -411,5 +462,58 @@ mod tests {
         lines.close();
         let more = input_of_child.read(&mut line).await.expect("an end, though its output is open");
         assert_eq!(more, 0);
+    }
+
+    /// A connection over memory, and its other end.
+    fn open(scope: &Scope) -> (Lines, DuplexStream) {
+        let (ours, theirs) = tokio::io::duplex(1 << 10);
+        let (input, output) = tokio::io::split(ours);
+        let bounds = Bounds { limits: &Limits::default(), in_flight: 8 };
+        let (unrequested, _) = mpsc::channel(1);
+        let output = Output::Memory(output);
+        (Lines::open(scope, input, output, bounds, "test", unrequested), theirs)
+    }
+
+    #[tokio::test]
+    async fn a_request_in_flight_ends_with_its_connection() {
+        let scope = Scope::root("test");
+        let (lines, _theirs) = open(&scope);
+        let mut call = lines.reserve().expect("a slot");
+        call.send(vec![Bytes::from_static(b"{}")], false).await.expect("it is open");
+        drop(scope);
+        assert!(matches!(call.next().await, Err(CallError::Gone(_))));
+        assert!(matches!(lines.reserve(), Err(CallError::NotConnected(_))));
+    }
+
+    #[tokio::test]
+    async fn an_answer_of_another_shape_ends_its_request_and_no_other() {
+        let scope = Scope::root("test");
+        let (lines, mut theirs) = open(&scope);
+        let mut calls = [lines.reserve().expect("a slot"), lines.reserve().expect("a slot")];
+        let [first, second] = [calls[0].id(), calls[1].id()];
+        let answers = format!(
+            "{{\"jsonrpc\":\"2.0\",\"id\":{first},\"method\":\"ping\",\"params\":7}}\n\
+             {{\"jsonrpc\":\"2.0\",\"id\":{first},\"result\":7}}\n\
+             {{\"jsonrpc\":\"2.0\",\"id\":{second},\"result\":{{}}}}\n"
+        );
+        theirs.write_all(answers.as_bytes()).await.expect("it is read");
+        assert!(matches!(calls[0].next().await, Err(CallError::BadAnswer(_))));
+        assert!(matches!(calls[1].next().await, Ok(Event::Response(_))));
+    }
+
+    #[tokio::test]
+    async fn closing_it_ends_the_input_of_a_child_that_does_not_read() {
+        let scope = Scope::root("test");
+        let (output, mut input_of_child) = pipe::pipe().expect("a pipe");
+        let (_output_of_child, input) = pipe::pipe().expect("a pipe");
+        let (unrequested, _messages) = mpsc::channel(1);
+        let bounds = Bounds { limits: &Limits::default(), in_flight: 1 };
+        let lines = Lines::open(&scope, input, Output::Pipe(output), bounds, "x", unrequested);
+        let more_than_a_pipe_holds = Bytes::from(vec![b'x'; 1 << 20]);
+        lines.notify(more_than_a_pipe_holds).await.expect("it is queued");
+        lines.close();
+        let mut read = Vec::new();
+        input_of_child.read_to_end(&mut read).await.expect("an end");
+        assert!(read.len() < 1 << 20, "what waited was dropped");
     }
 }

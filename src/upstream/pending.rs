@@ -152,6 +152,14 @@ impl Pending {
         inbox.map(|inbox| inbox.finish(Ok(response))).is_some()
     }
 
+    /// Ends a request whose answer is none.
+    pub fn fail(&self, id: u64, error: CallError) {
+        let inbox = lock(&self.table).release(id);
+        if let Some(inbox) = inbox {
+            inbox.finish(Err(error));
+        }
+    }
+
     /// Hands progress to the request whose token it carries; `false` when there is none.
     pub fn progress(&self, token: u64, notification: Notification) -> bool {
         let inbox = lock(&self.table).slot(token).and_then(|slot| slot.inbox.clone());
