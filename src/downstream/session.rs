@@ -263,8 +263,13 @@ impl Sessions {
     /// Goes on with an exchange whose client has disconnected. Its answer reaches nobody, but the
     /// upstream finishes what it has begun.
     pub fn adopt(&self, mut exchange: Exchange, flight: Option<Flight>) {
+        let stopping = self.scope.token();
         self.scope.spawn("exchange without client", async move {
-            while let Step::Notification(_) = exchange.next().await {}
+            let rest = async { while let Step::Notification(_) = exchange.next().await {} };
+            tokio::select! {
+                () = rest => {}
+                () = stopping.cancelled() => {}
+            }
             drop(flight);
         });
     }

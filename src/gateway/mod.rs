@@ -56,7 +56,9 @@ impl Gateway {
             .entries
             .iter()
             .enumerate()
-            .map(|(at, entry)| Upstream::new(at, Arc::new(entry.clone())))
+            .map(|(at, entry)| {
+                Upstream::new(at, Arc::new(entry.clone()), config.gateway.limits.in_flight)
+            })
             .collect();
         let (upstreams, commands): (Vec<_>, Vec<_>) = made.into_iter().unzip();
         let first = Arc::new(World::new(Arc::clone(&config), upstreams.clone()));

@@ -6,7 +6,7 @@
 use crate::bridge::notification;
 use crate::bridge::response::{Bridged, ResponseEdit, response};
 use crate::mcp::{Era, LogLevel, Method, Revision};
-use crate::upstream::{Call, CallError, Event, Link, Upstream};
+use crate::upstream::{Call, CallError, Event, Link, Ticket, Upstream};
 use crate::wire::jsonrpc::{Code, Notification, Rejected, RequestId, Response};
 use bytes::Bytes;
 use std::pin::Pin;
@@ -124,6 +124,8 @@ pub struct Exchange {
     deadline: Deadline,
     progress: Option<f64>,
     cancel: Arc<Cancel>,
+    /// Its place among the requests under way at the upstream.
+    _ticket: Ticket,
 }
 
 enum Turn {
@@ -133,10 +135,11 @@ enum Turn {
 }
 
 impl Exchange {
-    pub(super) fn new(ends: Ends, call: Call) -> Self {
+    pub(super) fn new(ends: Ends, call: Call, ticket: Ticket) -> Self {
         let timeouts = &ends.upstream.entry.timeouts;
         let deadline = Deadline::new(timeouts.idle, timeouts.total);
-        Self { ends, call: Some(call), deadline, progress: None, cancel: Arc::default() }
+        let (call, cancel) = (Some(call), Arc::default());
+        Self { ends, call, deadline, progress: None, cancel, _ticket: ticket }
     }
 
     /// The same exchange, which this ends.

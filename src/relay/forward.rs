@@ -171,13 +171,7 @@ impl Relay {
     ) -> Result<Exchange, Rejected> {
         let route = self.find(endpoint, caller, method, message).await?;
         let upstream = &route.upstream;
-        let link = match upstream.link() {
-            Some(link) => link,
-            None => {
-                upstream.settled(upstream.entry.timeouts.start).await;
-                upstream.link().ok_or_else(|| unavailable(upstream))?
-            }
-        };
+        let link = upstream.connection().await.ok_or_else(|| unavailable(upstream))?;
         if let Some(level) = caller.level {
             make_verbose(upstream, &link, level).await;
         }
@@ -185,6 +179,7 @@ impl Relay {
             upstream.report(&e, &Arc::downgrade(&link));
             Rejected::new(Code::Internal, format!("upstream {:?}: {e}", upstream.entry.key))
         };
+        let ticket = upstream.admit().map_err(failed)?;
         let mut call = link.wire().reserve().map_err(failed)?;
         let outbound = prepare(&route, &link, caller, method, message, call.id());
         let bound = upstream.entry.timeouts.idle;
@@ -205,7 +200,7 @@ impl Relay {
             level: caller.hears(),
             personal: permit.is_personal(),
         };
-        Ok(Exchange::new(ends, call))
+        Ok(Exchange::new(ends, call, ticket))
     }
 }
 
@@ -219,12 +214,13 @@ impl Relay {
         message: &Request,
     ) -> Result<Route, Rejected> {
         let world = self.world();
-        let found = route(&world, endpoint, caller, method, message);
+        let subject = subject(method, message)?;
+        let found = route(&world, endpoint, caller, method, message, &subject);
         if found.is_ok() || !any_starting(&world) {
             return found;
         }
         world.settled(endpoint).await;
-        route(&self.world(), endpoint, caller, method, message)
+        route(&self.world(), endpoint, caller, method, message, &subject)
     }
 }
 
@@ -292,14 +288,13 @@ fn single_list(
 ) -> Result<Bytes, Rejected> {
     let link = upstream.link();
     let Some(listing) = upstream.listing(kind) else {
-        let promised = upstream.peer().is_some_and(|peer| peer.capabilities.has(kind));
-        return Err(match link {
-            Some(_) if promised => {
-                let text = format!("upstream {:?}: its list could not be read", upstream.entry.key);
+        return Err(match (link, upstream.fault(kind)) {
+            (None, _) => unavailable(upstream),
+            (_, None) => no_method(kind.method()),
+            (_, Some(fault)) => {
+                let text = format!("upstream {:?}: {fault}", upstream.entry.key);
                 Rejected::new(Code::Internal, text)
             }
-            Some(_) => no_method(kind.method()),
-            None => unavailable(upstream),
         });
     };
     let personal = permit.is_personal();
@@ -313,19 +308,19 @@ fn route(
     caller: &Caller,
     method: Method,
     message: &Request,
+    subject: &str,
 ) -> Result<Route, Rejected> {
-    let subject = subject(method, message)?;
     match endpoint {
         Endpoint::Single(at) => {
             let upstream = world.upstreams.get(at).ok_or_else(gone)?;
-            if method.route() == Routing::Tool && !upstream.entry.allows_tool(&subject) {
-                return Err(unknown("tool", &subject));
+            if method.route() == Routing::Tool && !upstream.entry.allows_tool(subject) {
+                return Err(unknown("tool", subject));
             }
             let listing = upstream.listing(ListKind::Tools);
-            let target = listing.and_then(|listing| listing.tool(&subject));
+            let target = listing.and_then(|listing| listing.tool(subject));
             Ok(Route { upstream: Arc::clone(upstream), rename: None, target })
         }
-        Endpoint::Aggregate => aggregate_route(world, caller, method, message, &subject),
+        Endpoint::Aggregate => aggregate_route(world, caller, method, message, subject),
     }
 }
 

@@ -13,6 +13,9 @@ use std::time::Duration;
 /// Most entries of one list that are kept.
 pub const MAX_ENTRIES: usize = 20_000;
 
+/// Most bytes of one list, all pages together.
+pub const MAX_BYTES: usize = 64 << 20;
+
 /// Why a list could not be read.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ListError {
@@ -42,8 +45,8 @@ impl fmt::Display for ListError {
 
 impl std::error::Error for ListError {}
 
-/// Reads all pages of a list, at most `most`; each page may take `bound`. Reasons for entries that were left out
-/// are appended to `remarks`.
+/// Reads all pages of a list, at most `most`; each page may take `bound`. Reasons for entries that
+/// were left out are appended to `remarks`.
 pub async fn fetch(
     link: &Link,
     kind: ListKind,
@@ -54,7 +57,7 @@ pub async fn fetch(
     let mut pages: Vec<Page> = Vec::new();
     let mut seen: HashSet<Bytes> = HashSet::new();
     let mut cursor: Option<Bytes> = None;
-    let mut entries = 0;
+    let (mut entries, mut bytes) = (0, 0);
     loop {
         let mut page = fetch_page(link, kind, cursor.as_ref(), bound).await?;
         remarks.append(&mut page.remarks);
@@ -64,6 +67,10 @@ pub async fn fetch(
         let Some(next) = &cursor else { return Ok(Listing::from_pages(kind, pages)) };
         if !seen.insert(next.clone()) {
             return Err(ListError::Endless("a cursor came twice"));
+        }
+        bytes += pages.last().map_or(0, |page| page.result.len());
+        if bytes > MAX_BYTES {
+            return Err(ListError::Endless("it is larger than 64 MiB"));
         }
         if pages.len() >= most || entries > MAX_ENTRIES {
             return Err(ListError::Endless("it has too many pages or entries"));

@@ -16,7 +16,7 @@ pub mod watching;
 
 pub use call::{Call, CallError, Event, Outbound};
 pub use link::Link;
-pub use state::{Announcement, State, Upstream};
+pub use state::{Announcement, State, Ticket, Upstream};
 
 use crate::wire::jsonrpc::{Code, Rejected, Request};
 use bytes::Bytes;

@@ -4,19 +4,23 @@ use crate::bridge::initialize::Peer;
 use crate::catalog::listing::{Listing, Offer};
 use crate::config::Entry;
 use crate::mcp::{Era, ListKind};
+use crate::upstream::listing::ListError;
 use crate::upstream::supervisor::Command;
 use crate::upstream::{CallError, Link};
 use crate::wire::jsonrpc::Notification;
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch};
 
 /// How long a list of an upstream that announces no changes is taken as current.
 pub const UNANNOUNCED_FRESH: Duration = Duration::from_secs(1);
 
 /// How long a list request waits for the refresh of such a list.
 pub const LAZY_WAIT: Duration = Duration::from_millis(100);
+
+/// How long a request waits for an upstream whose connection has just ended.
+pub const RETURN_WAIT: Duration = Duration::from_secs(2);
 
 /// Where an upstream stands.
 #[derive(Debug, Clone)]
@@ -25,6 +29,8 @@ pub enum State {
     Starting,
     /// Requests can be sent.
     Ready(Arc<Link>),
+    /// The connection ended, and why; the next one is being made.
+    Returning(Arc<str>),
     /// There is no connection; another attempt will be made.
     Down(Arc<str>),
     /// It is not used, and why.
@@ -36,6 +42,7 @@ impl fmt::Display for State {
         match self {
             Self::Starting => write!(f, "starting"),
             Self::Ready(_) => write!(f, "ready"),
+            Self::Returning(why) => write!(f, "restarting: {why}"),
             Self::Down(why) => write!(f, "down: {why}"),
             Self::Disabled(why) => write!(f, "disabled: {why}"),
         }
@@ -92,7 +99,13 @@ struct Shelf {
     /// The connection that the lists were read from stands.
     current: bool,
     freshness: [Freshness; 4],
+    /// Why the last read of each list failed, if it did.
+    faults: [Option<ListError>; 4],
 }
+
+/// The right of one request to be under way at an upstream.
+#[derive(Debug)]
+pub struct Ticket(#[expect(dead_code, reason = "it is held, not read")] OwnedSemaphorePermit);
 
 /// One entry of the configuration, whatever becomes of its connections.
 #[derive(Debug)]
@@ -106,6 +119,8 @@ pub struct Upstream {
     /// Counts completed reads of lists.
     reads: watch::Sender<u64>,
     made: Instant,
+    /// Places for requests of clients; our own are not counted.
+    places: Arc<Semaphore>,
     pub(crate) commands: mpsc::Sender<Command>,
 }
 
@@ -120,14 +135,27 @@ fn index(kind: ListKind) -> usize {
 
 impl Upstream {
     /// An upstream that nobody has started yet, and what its supervisor listens to.
-    pub fn new(position: usize, entry: Arc<Entry>) -> (Arc<Self>, mpsc::Receiver<Command>) {
+    /// At most `in_flight` requests of clients are under way there at once.
+    pub fn new(
+        position: usize,
+        entry: Arc<Entry>,
+        in_flight: usize,
+    ) -> (Arc<Self>, mpsc::Receiver<Command>) {
         let (commands, receiver) = mpsc::channel(crate::upstream::supervisor::MAX_COMMANDS);
         let state = watch::Sender::new(State::Starting);
         let (shelf, reads) = (Mutex::default(), watch::Sender::new(0));
-        (
-            Arc::new(Self { position, entry, state, shelf, reads, made: Instant::now(), commands }),
-            receiver,
-        )
+        let places = Arc::new(Semaphore::new(in_flight.min(Semaphore::MAX_PERMITS)));
+        let made = Instant::now();
+        (Arc::new(Self { position, entry, state, shelf, reads, made, places, commands }), receiver)
+    }
+
+    /// A place for one request of a client, until it is dropped.
+    ///
+    /// # Errors
+    /// [`CallError::Busy`] when as many as the limit allows are under way.
+    pub fn admit(&self) -> Result<Ticket, CallError> {
+        let place = Arc::clone(&self.places).try_acquire_owned();
+        place.map(Ticket).map_err(|_| CallError::Busy)
     }
 
     /// The slug that stands in paths, prefixes and URIs.
@@ -177,6 +205,21 @@ impl Upstream {
         self.made.elapsed()
     }
 
+    /// The connection; when it is being made, waits for it: the first time as long as the entry
+    /// allows, later [`RETURN_WAIT`].
+    pub async fn connection(&self) -> Option<Arc<Link>> {
+        let bound = match self.state() {
+            State::Ready(link) => return Some(link),
+            State::Starting => self.entry.timeouts.start,
+            State::Returning(_) => self.entry.timeouts.start.min(RETURN_WAIT),
+            State::Down(_) | State::Disabled(_) => return None,
+        };
+        let mut states = self.state.subscribe();
+        let made = states.wait_for(|state| !matches!(state, State::Starting | State::Returning(_)));
+        let _ = tokio::time::timeout(bound, made).await; // then there is none
+        self.link()
+    }
+
     /// Waits until the first attempt to connect has ended, at most `bound`.
     pub async fn settled(&self, bound: Duration) {
         let mut state = self.state.subscribe();
@@ -209,18 +252,28 @@ impl Upstream {
         let freshness = &mut shelf.freshness[index(kind)];
         (freshness.stale, freshness.failed) = (freshness.again, false);
         freshness.fetched = Some(Instant::now());
+        shelf.faults[index(kind)] = None;
         drop(shelf);
         self.reads.send_modify(|reads| *reads += 1);
         differs
     }
 
     /// A read of a list failed: what was known stays, and the next request tries again later.
-    pub(crate) fn keep(&self, kind: ListKind) {
+    /// Whether it did not fail in the same way the last time.
+    pub(crate) fn keep(&self, kind: ListKind, why: ListError) -> bool {
         let mut shelf = self.shelf();
         let freshness = &mut shelf.freshness[index(kind)];
         (freshness.fetched, freshness.failed) = (Some(Instant::now()), true);
+        let before = shelf.faults[index(kind)].replace(why);
+        let news = before != shelf.faults[index(kind)];
         drop(shelf);
         self.reads.send_modify(|reads| *reads += 1);
+        news
+    }
+
+    /// Why the last read of one of its lists failed, if it did.
+    pub fn fault(&self, kind: ListKind) -> Option<ListError> {
+        self.shelf().faults[index(kind)].clone()
     }
 
     pub(crate) fn mark_stale(&self, kind: ListKind) {

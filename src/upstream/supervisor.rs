@@ -82,7 +82,7 @@ pub struct Tools {
 
 impl Tools {
     fn bounds(&self) -> Bounds<'_> {
-        Bounds { limits: &self.limits, in_flight: self.in_flight }
+        Bounds { limits: &self.limits, in_flight: self.in_flight + STREAMS }
     }
 }
 
@@ -136,15 +136,17 @@ impl Supervisor {
         let mut backoff = Backoff::default();
         let mut said = String::new();
         while !token.is_cancelled() {
-            let begun = Instant::now();
-            let why = match self.connect().await {
-                Ok(connection) => self.serve(connection).await,
-                Err(why) => why,
+            let (why, lasted) = match self.connect().await {
+                Ok(connection) => {
+                    let begun = Instant::now();
+                    (self.serve(connection).await, begun.elapsed())
+                }
+                Err(why) => (why, Duration::ZERO),
             };
             if token.is_cancelled() {
                 break;
             }
-            let pause = backoff.after(begun.elapsed(), dice(&self.tools.random));
+            let pause = backoff.after(lasted, dice(&self.tools.random));
             let key = &self.upstream.entry.key;
             // the same reason again and again is said once
             let level = if why == said { log::Level::Debug } else { log::Level::Warn };
@@ -152,9 +154,12 @@ impl Supervisor {
                 0 => "trying again at once".to_owned(),
                 ms => format!("next attempt in {ms} ms"),
             };
+            self.upstream.set_state(match pause.is_zero() {
+                true => State::Returning(why.as_str().into()),
+                false => State::Down(why.as_str().into()),
+            });
             log::log!(level, "{key}: {why}; {again}");
-            said.clone_from(&why);
-            self.upstream.set_state(State::Down(why.into()));
+            said = why;
             self.rest(pause).await;
         }
         self.upstream.set_state(State::Down("the gateway is stopping".into()));
@@ -217,6 +222,10 @@ impl Supervisor {
     /// A child that has ended says more by its exit than by its closed pipe.
     async fn explain(&self, error: HandshakeError, process: Option<Process>) -> String {
         let Some(mut process) = process else { return error.to_string() };
+        if matches!(error, HandshakeError::Refused(_)) {
+            stop(Some(process)).await;
+            return error.to_string();
+        }
         match tokio::time::timeout(Duration::from_millis(200), process.wait()).await {
             Ok(exit) => format!("{exit} before it was ready"),
             Err(_) => {
@@ -277,6 +286,7 @@ impl Supervisor {
         };
         let limits = ClientLimits {
             max_connections: self.tools.in_flight + STREAMS,
+            max_header_bytes: self.tools.limits.header_bytes,
             ..ClientLimits::default()
         };
         let client = Client::new(origin, limits).map_err(|e| e.to_string())?;
@@ -341,7 +351,7 @@ impl Supervisor {
                 },
             }
         };
-        self.upstream.set_state(State::Down(why.as_str().into()));
+        self.upstream.set_state(State::Returning(why.as_str().into()));
         self.watching.suspend();
         self.upstream.disconnected();
         self.publish(Vec::new()).await;
@@ -519,11 +529,19 @@ async fn read_list(upstream: &Upstream, link: &Link, kind: ListKind, pages: usiz
     let bound = upstream.entry.timeouts.list;
     let mut remarks = Vec::new();
     let differs = match listing::fetch(link, kind, bound, pages, &mut remarks).await {
-        Ok(listing) => upstream.store(kind, Some(listing)),
+        Ok(listing) => {
+            if listing.repeated() > 0 {
+                let times = listing.repeated();
+                remarks.push(format!("a name that was there before comes again ({times} times)"));
+            }
+            upstream.store(kind, Some(listing))
+        }
         Err(listing::ListError::Refused(-32601, _)) => upstream.store(kind, None),
         Err(e) => {
-            upstream.keep(kind);
-            log::warn!("{key}: {name} failed: {e}");
+            let line = format!("{key}: {name} failed: {e}");
+            // the same reason again and again is said once
+            let level = if upstream.keep(kind, e) { log::Level::Warn } else { log::Level::Debug };
+            log::log!(level, "{line}");
             false
         }
     };
