@@ -153,6 +153,21 @@ impl FakeHttp {
         FakeHttp::start(Box::new(move |head, body| server.answer(head, body)), sessions).await
     }
 
+    /// Not even HTTP: says these bytes to whoever says anything, and closes. Returns its URL.
+    pub(crate) async fn babble(bytes: Vec<u8>) -> String {
+        use tokio::io::AsyncReadExt;
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("loopback has a free port");
+        let address = listener.local_addr().expect("it is bound");
+        tokio::spawn(async move {
+            while let Ok((mut stream, _)) = listener.accept().await {
+                drop(stream.read(&mut [0; 4096]).await);
+                drop(stream.write_all(&bytes).await);
+                drop(stream.shutdown().await);
+            }
+        });
+        format!("http://{address}/mcp")
+    }
+
     async fn start(script: Box<Script>, sessions: Arc<Mutex<HashSet<String>>>) -> FakeHttp {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("loopback has a free port");
         let address = listener.local_addr().expect("it is bound").to_string();

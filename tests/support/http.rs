@@ -284,6 +284,11 @@ impl RawHttp {
         }
     }
 
+    /// The head of a response; `None` if the peer closes without one.
+    pub(crate) async fn head_or_end(&mut self) -> Option<Head> {
+        bounded("a response or the end", self.http.read_head()).await
+    }
+
     /// The rest of the body.
     pub(crate) async fn body(&mut self) -> Vec<u8> {
         bounded("the end of the body", self.http.read_body()).await

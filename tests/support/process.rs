@@ -59,6 +59,12 @@ fn wait_for_end(pid: Pid) -> bool {
     true
 }
 
+/// Fails unless the process ends, within [`BOUND`].
+pub(crate) async fn ends(pid: u32) {
+    let outlives = tokio::task::spawn_blocking(move || outlives(pid)).await;
+    assert!(!outlives.expect("waiting does not panic"), "the process {pid} still runs");
+}
+
 /// Asks a process to end.
 pub(crate) fn terminate(pid: u32) {
     signal(pid, rustix::process::Signal::TERM);
@@ -69,4 +75,23 @@ pub(crate) fn signal(pid: u32, signal: rustix::process::Signal) {
     let pid = i32::try_from(pid).ok().and_then(Pid::from_raw).expect("a process id");
     // It may have ended meanwhile; whoever cares waits for that.
     let _ = rustix::process::kill_process(pid, signal);
+}
+
+/// Memory of a process in bytes.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Resident {
+    pub(crate) now: usize,
+    /// The most it ever was.
+    pub(crate) peak: usize,
+}
+
+/// What a process holds (Linux; zero elsewhere).
+pub(crate) fn resident(pid: u32) -> Resident {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+    let field = |name: &str| {
+        let line = status.lines().find_map(|line| line.strip_prefix(name));
+        let kib = line.and_then(|line| line.trim().trim_end_matches(" kB").parse::<usize>().ok());
+        kib.unwrap_or_default() * 1024
+    };
+    Resident { now: field("VmRSS:"), peak: field("VmHWM:") }
 }

@@ -167,11 +167,17 @@ impl Logs {
 
     /// The first line with this in it, past or future.
     pub(crate) async fn wait_for(&self, part: &str) -> String {
+        self.wait_for_nth(1, part).await
+    }
+
+    /// The line number `count` (from 1) of those with this in them, past or future.
+    pub(crate) async fn wait_for_nth(&self, count: usize, part: &str) -> String {
         let mut grown = self.grown.subscribe();
         let search = async {
             loop {
                 grown.borrow_and_update();
-                if let Some(line) = self.lines().into_iter().find(|line| line.contains(part)) {
+                let mut found = self.lines().into_iter().filter(|line| line.contains(part));
+                if let Some(line) = found.nth(count - 1) {
                     return line;
                 }
                 grown.changed().await.expect("the sender is ours");

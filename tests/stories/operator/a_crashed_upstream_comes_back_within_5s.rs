@@ -1,0 +1,91 @@
+//! A server that is killed is started again and can be called within 5 s; until then its calls get
+//! an error that says why, and what has changed meanwhile is announced.
+
+use super::tools;
+use crate::support::{BOUND, FakeStdio, Legacy, Modern, Proxy, process};
+use rustix::process::Signal;
+use serde_json::json;
+use std::time::Instant;
+
+#[tokio::test]
+async fn killed_servers_of_both_eras_come_back() {
+    for era in ["legacy", "modern"] {
+        let fake = FakeStdio::new(json!({ "era": era, "tools": ["wait", "echo"], "on": {
+            "tools/call:wait": [{ "await": "never" }],
+        }}));
+        let proxy = Proxy::with(json!({ "mcpServers": { "fake": fake.entry() } })).start().await;
+        let client = Legacy::connect(&proxy.url("/mcp/fake"), "2025-11-25").await;
+        for round in 1..=2 {
+            let pid = fake.started(round).await;
+            let waiting = client.request("tools/call", json!({ "name": "wait" }));
+            let kill = async {
+                fake.reached("never").await;
+                process::signal(pid, Signal::KILL);
+                Instant::now()
+            };
+            let (in_flight, killed) = tokio::join!(waiting, kill);
+            assert_eq!(in_flight.error_code(), -32603, "{era}: {in_flight:?}");
+            let message = in_flight.error()["message"].as_str().unwrap_or_default();
+            assert!(message.contains("\"fake\""), "{message}");
+            loop {
+                let echo = json!({ "name": "echo", "arguments": { "n": round } });
+                let reply = client.request("tools/call", echo).await;
+                let Some(error) = reply.response().get("error") else {
+                    assert_eq!(reply.result()["content"][0]["text"], format!(r#"{{"n":{round}}}"#));
+                    break;
+                };
+                assert_eq!(error["code"], -32603, "{era}: {error}");
+                assert!(
+                    error["message"].as_str().is_some_and(|m| m.contains("\"fake\"")),
+                    "{error}"
+                );
+                assert!(killed.elapsed() < BOUND, "{era}: {error}");
+            }
+            assert!(killed.elapsed() < BOUND, "{era}: after {:?}", killed.elapsed());
+        }
+        let line = proxy.logs.wait_for("fake: it closed its output").await;
+        assert!(line.contains("killed by signal 9"), "{line}");
+    }
+}
+
+#[tokio::test]
+async fn what_changed_meanwhile_is_announced() {
+    let fake = FakeStdio::new(json!({ "tools": ["old"] }));
+    let proxy = Proxy::with(json!({ "mcpServers": { "fake": fake.entry() } })).start().await;
+    assert_eq!(tools(&proxy.url("/mcp")).await, ["fake__old"]);
+    let client = Modern::new(&proxy.url("/mcp"));
+    let mut stream = client.listen(json!({ "toolsListChanged": true })).await;
+    let alone = Modern::new(&proxy.url("/mcp/fake"));
+    let mut alone_stream = alone.listen(json!({ "toolsListChanged": true })).await;
+    fake.rewrite(&json!({ "tools": ["new"] }));
+    process::signal(fake.started(1).await, Signal::KILL);
+    for stream in [&mut stream, &mut alone_stream] {
+        let told = stream.next().await.expect("a notification");
+        assert_eq!(told["method"], "notifications/tools/list_changed");
+    }
+    assert_eq!(tools(&proxy.url("/mcp")).await, ["fake__new"]);
+    assert_eq!(tools(&proxy.url("/mcp/fake")).await, ["new"]);
+}
+
+/// A server that always ends at once is not started in a tight loop.
+#[tokio::test]
+async fn a_server_that_keeps_crashing_is_given_time() {
+    let looping = FakeStdio::new(json!({ "start": [{ "exit": 1 }] }));
+    let good = FakeStdio::new(json!({ "tools": ["echo"] }));
+    let proxy = Proxy::with(json!({ "mcpServers": {
+        "looping": looping.entry(), "good": good.entry() } }))
+    .start()
+    .await;
+    let begun = Instant::now();
+    looping.started(3).await;
+    assert!(begun.elapsed().as_millis() > 300, "the third start came after {:?}", begun.elapsed());
+    assert_eq!(tools(&proxy.url("/mcp")).await, ["good__echo"]);
+    let alone = Modern::new(&proxy.url("/mcp/looping"));
+    let reply = alone.request("tools/call", json!({ "name": "x" })).await;
+    let message = reply.error()["message"].as_str().unwrap_or_default();
+    assert!(message.contains("exited with code 1"), "{message}");
+    let warned = proxy.logs.lines();
+    let warned =
+        warned.iter().filter(|l| l.contains("\"warn\"") && l.contains("looping: ")).count();
+    assert_eq!(warned, 1, "the same reason is said once");
+}
