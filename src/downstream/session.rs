@@ -47,7 +47,9 @@ pub struct Session {
 struct State {
     level: Option<LogLevel>,
     /// Requests in flight; a client may use one id twice.
-    flights: HashMap<RequestId, Vec<Arc<Cancel>>>,
+    flights: Vec<Option<(RequestId, Arc<Cancel>)>>,
+    /// The places in `flights` that are free.
+    free: Vec<usize>,
     last_used: Instant,
     streams: usize,
     ended: bool,
@@ -56,9 +58,14 @@ struct State {
 impl Session {
     fn new(id: String, endpoint: Endpoint, revision: Revision) -> Self {
         let outlet = Arc::new(Outlet::new(endpoint, None, Filter::all_lists()));
-        let flights = HashMap::new();
-        let state =
-            State { level: None, flights, last_used: Instant::now(), streams: 0, ended: false };
+        let state = State {
+            level: None,
+            flights: Vec::new(),
+            free: Vec::new(),
+            last_used: Instant::now(),
+            streams: 0,
+            ended: false,
+        };
         let (streams, state) = (watch::Sender::new(0), Mutex::new(state));
         Self { id, endpoint, revision, outlet, streams, state }
     }
@@ -75,20 +82,28 @@ impl Session {
 
     /// Notes that a request is in flight, so that it can be cancelled by its id.
     pub fn take_off(self: &Arc<Self>, id: &RequestId, cancel: Arc<Cancel>) -> Flight {
-        let id = id.detached();
-        lock(&self.state).flights.entry(id.clone()).or_default().push(Arc::clone(&cancel));
-        Flight { session: Arc::clone(self), id, cancel }
+        let flying = Some((id.clone(), cancel));
+        let mut state = lock(&self.state);
+        let free = state.free.pop();
+        let place = free.unwrap_or(state.flights.len());
+        match state.flights.get_mut(place) {
+            Some(empty) => *empty = flying,
+            None => state.flights.push(flying),
+        }
+        drop(state);
+        Flight { session: Arc::clone(self), place }
     }
 
     /// Cancels a request by its id. An id that is in flight twice says nothing.
     pub fn cancel(&self, id: &RequestId) {
         let state = lock(&self.state);
-        match state.flights.get(id).map(Vec::as_slice) {
-            Some([one]) => one.cancel(),
-            Some(_) => {
+        let mut named = state.flights.iter().flatten().filter(|(known, _)| known == id);
+        match (named.next(), named.next()) {
+            (Some((_, one)), None) => one.cancel(),
+            (Some(_), Some(_)) => {
                 log::debug!("a cancellation names an id that is in flight twice")
             }
-            None => {}
+            (None, _) => {}
         }
     }
 
@@ -110,9 +125,10 @@ impl Session {
         let flights = {
             let mut state = lock(&self.state);
             state.ended = true;
+            state.free.clear();
             std::mem::take(&mut state.flights)
         };
-        for cancel in flights.values().flatten() {
+        for (_, cancel) in flights.iter().flatten() {
             cancel.cancel();
         }
         self.outlet.close();
@@ -121,7 +137,7 @@ impl Session {
     /// Since when nobody has used it; `None` while somebody does.
     fn unused_since(&self) -> Option<Instant> {
         let state = lock(&self.state);
-        let busy = state.streams > 0 || !state.flights.is_empty();
+        let busy = state.streams > 0 || state.flights.iter().any(Option::is_some);
         (!busy).then_some(state.last_used)
     }
 }
@@ -130,18 +146,15 @@ impl Session {
 #[derive(Debug)]
 pub struct Flight {
     session: Arc<Session>,
-    id: RequestId,
-    cancel: Arc<Cancel>,
+    place: usize,
 }
 
 impl Drop for Flight {
     fn drop(&mut self) {
         let mut state = lock(&self.session.state);
-        if let Some(cancels) = state.flights.get_mut(&self.id) {
-            cancels.retain(|known| !Arc::ptr_eq(known, &self.cancel));
-            if cancels.is_empty() {
-                state.flights.remove(&self.id);
-            }
+        // none is left of a session that has ended
+        if state.flights.get_mut(self.place).and_then(Option::take).is_some() {
+            state.free.push(self.place);
         }
         state.last_used = Instant::now();
     }
@@ -244,7 +257,7 @@ impl Sessions {
     /// upstream finishes what it has begun.
     pub fn adopt(&self, mut exchange: Exchange, flight: Option<Flight>) {
         self.scope.spawn("exchange without client", async move {
-            while let Step::Notification(_) = exchange.next().await {}
+            while let Step::Notification(_) | Step::Quiet = exchange.next(Duration::MAX).await {}
             drop(flight);
         });
     }
