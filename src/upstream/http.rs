@@ -35,6 +35,9 @@ const BOTH: HeaderValue = HeaderValue::from_static("application/json, text/event
 const STREAM: HeaderValue = HeaderValue::from_static("text/event-stream");
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
 
+/// Headers that we usually add to those of the entry.
+const MOST_HEADERS: usize = 9;
+
 /// How long connecting may take.
 const CONNECT: Duration = Duration::from_secs(10);
 
@@ -148,6 +151,7 @@ impl HttpLink {
         *request.method_mut() = verb;
         *request.uri_mut() = self.target.clone();
         let headers = request.headers_mut();
+        headers.reserve(self.configured.len() + MOST_HEADERS);
         headers.extend(self.configured.clone());
         if let Some(version) = &negotiated.version {
             headers.insert(VERSION, version.clone());

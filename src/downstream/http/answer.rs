@@ -41,20 +41,11 @@ impl Accept {
         }
         let mut accept = Self { json: false, stream: false };
         for value in headers.get_all(ACCEPT) {
-            for part in value.to_str().unwrap_or_default().split(',') {
-                match part
-                    .split(';')
-                    .next()
-                    .unwrap_or_default()
-                    .trim()
-                    .to_ascii_lowercase()
-                    .as_str()
-                {
-                    "*/*" => accept = Self { json: true, stream: true },
-                    "application/json" | "application/*" => accept.json = true,
-                    "text/event-stream" | "text/*" => accept.stream = true,
-                    _ => {}
-                }
+            for part in value.as_bytes().split(|byte| *byte == b',') {
+                let kind = part.split(|byte| *byte == b';').next().unwrap_or_default();
+                let is = |known: &str| kind.trim_ascii().eq_ignore_ascii_case(known.as_bytes());
+                accept.json |= is("application/json") || is("application/*") || is("*/*");
+                accept.stream |= is("text/event-stream") || is("text/*") || is("*/*");
             }
         }
         (accept.json || accept.stream).then_some(accept)

@@ -1,6 +1,7 @@
 //! JSON strings: decoded for comparing, encoded for what we write ourselves.
 
 use super::{JsonError, Span};
+use memchr::memchr;
 use std::borrow::Cow;
 
 /// A key as a reader would understand it; one with a lone surrogate stays as it is written.
@@ -16,7 +17,8 @@ pub(super) fn decoded_key(bytes: &[u8], key: Span) -> Cow<'_, [u8]> {
 pub fn key_is(bytes: &[u8], span: Span, key: &str) -> bool {
     let token = span.of(bytes);
     let inner = token.get(1..token.len().saturating_sub(1)).unwrap_or_default();
-    if inner.contains(&b'\\') {
+    // an escape is longer than what it stands for
+    if inner.len() > key.len() && memchr(b'\\', inner).is_some() {
         return decode_string(token).is_ok_and(|text| text == key);
     }
     inner == key.as_bytes()
@@ -26,7 +28,7 @@ pub fn key_is(bytes: &[u8], span: Span, key: &str) -> bool {
 pub fn decode_string(token: &[u8]) -> Result<Cow<'_, str>, JsonError> {
     let inner = token.get(1..token.len().saturating_sub(1)).ok_or(JsonError::Truncated)?;
     let text = std::str::from_utf8(inner).map_err(|_| JsonError::NotUtf8)?;
-    if !inner.contains(&b'\\') {
+    if memchr(b'\\', inner).is_none() {
         return Ok(Cow::Borrowed(text));
     }
     let mut out = String::with_capacity(text.len());
