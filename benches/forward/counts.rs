@@ -6,7 +6,6 @@ use crate::plan::{Stage, Way};
 use crate::process::{self, signal};
 use rustix::process::Signal;
 use std::collections::BTreeMap;
-use std::ffi::OsStr;
 use std::io::{self, Read};
 use std::process::{Child, Command, Stdio};
 
@@ -32,7 +31,7 @@ pub async fn run() -> io::Result<()> {
                 (Some(busy), Some(idle)) => {
                     format!("{:.1}", count(busy).saturating_sub(count(idle)) as f64 / CALLS as f64)
                 }
-                _ => "no valgrind".to_owned(),
+                _ => "not counted".to_owned(),
             };
             let (blocks, bytes) = (each(|heap| heap.blocks), each(|heap| heap.bytes));
             for clients in [1, 16] {
@@ -56,28 +55,26 @@ struct Heap {
 }
 
 /// What the whole process allocates in its life, with or without [`CALLS`] calls in it; `None`
-/// without valgrind.
+/// where the C library cannot count.
 async fn heap(way: Option<Way>, era: Era) -> io::Result<Option<Heap>> {
-    let log = std::env::temp_dir().join(format!("1mcp-bench-{}.heap", std::process::id()));
-    let argument = format!("--log-file={}", log.display());
-    let under = [OsStr::new("valgrind"), OsStr::new("--leak-check=no"), OsStr::new(&argument)];
-    if Command::new("valgrind").arg("--version").stdout(Stdio::null()).status().is_err() {
-        return Ok(None);
-    }
-    let mut stage = Stage::set(&under).await?;
+    let counting = [("LD_PRELOAD", "libmemusage.so"), ("MEMUSAGE_PROG_NAME", "1mcp")];
+    let mut stage = Stage::set(&counting).await?;
     if let Some(way) = way {
         call(&stage, way, era, 1, CALLS).await?;
     }
-    stage.onemcp().end();
-    let text = std::fs::read_to_string(&log)?;
-    let _ = std::fs::remove_file(&log); // a leftover in the temporary folder harms nobody
-    let line = text.lines().find_map(|line| line.split_once("total heap usage: "));
-    let line = line.ok_or_else(|| io::Error::other("valgrind said nothing of the heap"))?.1;
-    let numbers = line.replace(',', "");
-    let mut numbers = numbers.split_whitespace().filter_map(|word| word.parse().ok());
-    // "N allocs, N frees, N bytes allocated"
-    let (blocks, bytes) = (numbers.next(), numbers.nth(1));
-    Ok(blocks.zip(bytes).map(|(blocks, bytes)| Heap { blocks, bytes }))
+    let log = stage.end_onemcp();
+    // "malloc|", and perhaps colours, then: calls, bytes, calls that failed
+    let counted = |name: &str| {
+        let rest = log.lines().find_map(|line| line.split_once(name))?.1;
+        let mut numbers = rest.split_whitespace().filter_map(|word| word.parse::<u64>().ok());
+        numbers.next().zip(numbers.next())
+    };
+    let all: Option<Vec<(u64, u64)>> =
+        ["malloc|", "realloc|", "calloc|"].into_iter().map(counted).collect();
+    Ok(all.map(|all| Heap {
+        blocks: all.iter().map(|(calls, _)| calls).sum(),
+        bytes: all.iter().map(|(_, bytes)| bytes).sum(),
+    }))
 }
 
 async fn call(stage: &Stage, way: Way, era: Era, clients: usize, each: usize) -> io::Result<()> {
@@ -87,8 +84,8 @@ async fn call(stage: &Stage, way: Way, era: Era, clients: usize, each: usize) ->
 
 /// System calls (as text, by name) and sleeps of each call.
 async fn kernel(way: Way, era: Era, clients: usize) -> io::Result<(String, f64)> {
-    let mut stage = Stage::set(&[]).await?;
-    let id = stage.onemcp().id();
+    let stage = Stage::set(&[]).await?;
+    let id = stage.onemcp();
     let place = stage.place(way, era).ok_or(io::ErrorKind::NotFound)?;
     let mut load = Clients::connect(&place, era, Shape::Echo(100), clients).await?;
     let each = CALLS * 4 / clients;

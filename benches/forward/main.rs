@@ -21,7 +21,7 @@ const HELP: &str = "usage: cargo bench -- [options]
   --rounds N      interleaved rounds of each case (the median counts)
   --time MS       milliseconds of each measurement
   --enforce       exit with an error when the floor does not hold
-  --counts        instead of the table: allocations (valgrind), system calls (strace) and sleeps
+  --counts        instead of the table: allocations (libmemusage), system calls (strace) and sleeps
                   of the process for each call
 ";
 

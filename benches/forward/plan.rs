@@ -161,14 +161,14 @@ pub struct Stage {
 }
 
 impl Stage {
-    /// Starts everything and waits until it serves; 1MCP perhaps under another program.
-    pub async fn set(under: &[&std::ffi::OsStr]) -> io::Result<Self> {
+    /// Starts everything, 1MCP with these variables besides, and waits until it serves.
+    pub async fn set(environment: &[(&str, &str)]) -> io::Result<Self> {
         let scratch = Scratch::new()?;
         let upstream = process::upstream("upstream-http")?;
         let nginx = process::nginx(&scratch, &upstream.1)?;
         let config = scratch.file("mcp.json");
         std::fs::write(&config, configuration(&upstream.1)?)?;
-        let onemcp = process::onemcp(under, &config)?;
+        let onemcp = process::onemcp(environment, &config)?;
         let stage = Self { onemcp, nginx, upstream, _scratch: scratch };
         for way in Way::ALL {
             for era in [Era::Legacy, Era::Modern] {
@@ -185,9 +185,14 @@ impl Stage {
         self.nginx.is_some()
     }
 
-    /// The process of 1MCP, or of what it runs under.
-    pub fn onemcp(&mut self) -> &mut Process {
-        &mut self.onemcp.0
+    /// The process of 1MCP.
+    pub fn onemcp(&self) -> u32 {
+        self.onemcp.0.id()
+    }
+
+    /// Ends it; what it has logged since it listened.
+    pub fn end_onemcp(&mut self) -> String {
+        self.onemcp.0.end()
     }
 
     /// Where clients of an era connect for a way; `None` when it does not exist.
@@ -223,7 +228,7 @@ impl Stage {
             Way::Nginx => {
                 self.nginx.as_ref().map(|(p, _)| process::family(p.id())).unwrap_or_default()
             }
-            Way::Onemcp { .. } => vec![self.onemcp.0.id()],
+            Way::Onemcp { .. } => vec![self.onemcp()],
         }
     }
 }

@@ -6,6 +6,7 @@ use std::fs;
 use std::io::{self, BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStderr, Command, Stdio};
+use std::thread::JoinHandle;
 use std::time::Duration;
 
 /// A folder of this run, removed at its end.
@@ -37,18 +38,26 @@ impl Drop for Scratch {
 }
 
 /// A child process, ended when it is dropped.
-pub struct Process(Child);
+pub struct Process {
+    child: Child,
+    log: Option<JoinHandle<String>>,
+}
 
 impl Process {
-    /// Its id.
-    pub fn id(&self) -> u32 {
-        self.0.id()
+    fn new(child: Child) -> Self {
+        Self { child, log: None }
     }
 
-    /// Asks it to end and waits until it has.
-    pub fn end(&mut self) {
-        signal(self.0.id(), Signal::TERM);
-        let _ = self.0.wait(); // it has been waited for before
+    /// Its id.
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Asks it to end and waits until it has; what it has logged, if anybody reads that.
+    pub fn end(&mut self) -> String {
+        signal(self.child.id(), Signal::TERM);
+        let _ = self.child.wait(); // it may have been waited for before
+        self.log.take().and_then(|log| log.join().ok()).unwrap_or_default()
     }
 }
 
@@ -74,32 +83,30 @@ pub fn upstream(mode: &str) -> io::Result<(Process, String)> {
         .spawn()?;
     let mut line = String::new();
     let output = child.stdout.take();
-    let process = Process(child);
+    let process = Process::new(child);
     BufReader::new(output.ok_or(io::ErrorKind::BrokenPipe)?).read_line(&mut line)?;
     Ok((process, line.trim().to_owned()))
 }
 
-/// `1mcp serve`, perhaps under another program that measures it: the process and its address.
-pub fn onemcp(under: &[&OsStr], config: &Path) -> io::Result<(Process, String)> {
-    let program = OsStr::new(env!("CARGO_BIN_EXE_1mcp"));
-    let mut line = under.iter().copied().chain([program]);
-    let first = line.next().unwrap_or(program);
-    let mut child = Command::new(first)
-        .args(line)
+/// `1mcp serve` with these variables besides: the process and its address.
+pub fn onemcp(environment: &[(&str, &str)], config: &Path) -> io::Result<(Process, String)> {
+    let mut child = Command::new(env!("CARGO_BIN_EXE_1mcp"))
         .args(["serve", "--listen", "127.0.0.1:0", "--config"])
         .arg(config)
+        .envs(environment.iter().copied())
         .stdin(Stdio::null())
         .stdout(Stdio::null())
         .stderr(Stdio::piped())
         .spawn()?;
     let log = child.stderr.take();
-    let process = Process(child);
-    let address = listening(log.ok_or(io::ErrorKind::BrokenPipe)?)?;
+    let mut process = Process::new(child);
+    let (address, log) = listening(log.ok_or(io::ErrorKind::BrokenPipe)?)?;
+    process.log = Some(log);
     Ok((process, address))
 }
 
-/// Reads the log until it tells the address, and then on until its end, so that nobody blocks.
-fn listening(log: ChildStderr) -> io::Result<String> {
+/// Reads the log until it tells the address, and then on to its end, so that nobody blocks.
+fn listening(log: ChildStderr) -> io::Result<(String, JoinHandle<String>)> {
     let mut log = BufReader::new(log);
     let mut said = String::new();
     loop {
@@ -109,8 +116,12 @@ fn listening(log: ChildStderr) -> io::Result<String> {
         }
         if let Some((_, rest)) = line.split_once("listening on http://") {
             let address = rest.split('/').next().unwrap_or_default().trim().to_owned();
-            std::thread::spawn(move || log.read_to_end(&mut Vec::new()));
-            return Ok(address);
+            let rest = std::thread::spawn(move || {
+                let mut rest = Vec::new();
+                let _ = log.read_to_end(&mut rest); // what was read until then is enough
+                String::from_utf8_lossy(&rest).into_owned()
+            });
+            return Ok((address, rest));
         }
         said.push_str(&line);
     }
@@ -151,7 +162,7 @@ pub fn nginx(scratch: &Scratch, upstream: &str) -> io::Result<Option<(Process, S
         .stdin(Stdio::null())
         .stderr(Stdio::null())
         .spawn()?;
-    Ok(Some((Process(child), format!("127.0.0.1:{port}"))))
+    Ok(Some((Process::new(child), format!("127.0.0.1:{port}"))))
 }
 
 /// A process and its children.
