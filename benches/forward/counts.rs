@@ -7,6 +7,7 @@ use crate::process::{self, signal};
 use rustix::process::Signal;
 use std::collections::BTreeMap;
 use std::io::{self, Read};
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
 /// Calls between two counts.
@@ -20,13 +21,13 @@ const WAYS: [Way; 4] = [
 ];
 
 /// Prints the counts.
-pub async fn run() -> io::Result<()> {
+pub async fn run(binary: &Path) -> io::Result<()> {
     println!("| 100 B, each call | allocations | bytes | system calls | sleeps |");
     println!("|---|---:|---:|---:|---:|");
-    let idle = heap(None, Era::Legacy).await?;
+    let idle = heap(binary, None, Era::Legacy).await?;
     for era in [Era::Legacy, Era::Modern] {
         for way in WAYS {
-            let busy = heap(Some(way), era).await?;
+            let busy = heap(binary, Some(way), era).await?;
             let each = |count: fn(&Heap) -> u64| match (&busy, &idle) {
                 (Some(busy), Some(idle)) => {
                     format!("{:.1}", count(busy).saturating_sub(count(idle)) as f64 / CALLS as f64)
@@ -35,7 +36,7 @@ pub async fn run() -> io::Result<()> {
             };
             let (blocks, bytes) = (each(|heap| heap.blocks), each(|heap| heap.bytes));
             for clients in [1, 16] {
-                let (calls, sleeps) = kernel(way, era, clients).await?;
+                let (calls, sleeps) = kernel(binary, way, era, clients).await?;
                 let plural = if clients == 1 { "" } else { "s" };
                 println!(
                     "| {}, {}, {clients} client{plural} | {blocks} | {bytes} | {calls} | {sleeps:.2} |",
@@ -56,9 +57,9 @@ struct Heap {
 
 /// What the whole process allocates in its life, with or without [`CALLS`] calls in it; `None`
 /// where the C library cannot count.
-async fn heap(way: Option<Way>, era: Era) -> io::Result<Option<Heap>> {
+async fn heap(binary: &Path, way: Option<Way>, era: Era) -> io::Result<Option<Heap>> {
     let counting = [("LD_PRELOAD", "libmemusage.so"), ("MEMUSAGE_PROG_NAME", "1mcp")];
-    let mut stage = Stage::set(&counting).await?;
+    let mut stage = Stage::set(binary, &counting).await?;
     if let Some(way) = way {
         call(&stage, way, era, 1, CALLS).await?;
     }
@@ -83,8 +84,8 @@ async fn call(stage: &Stage, way: Way, era: Era, clients: usize, each: usize) ->
 }
 
 /// System calls (as text, by name) and sleeps of each call.
-async fn kernel(way: Way, era: Era, clients: usize) -> io::Result<(String, f64)> {
-    let stage = Stage::set(&[]).await?;
+async fn kernel(binary: &Path, way: Way, era: Era, clients: usize) -> io::Result<(String, f64)> {
+    let stage = Stage::set(binary, &[]).await?;
     let id = stage.onemcp();
     let place = stage.place(way, era).ok_or(io::ErrorKind::NotFound)?;
     let mut load = Clients::connect(&place, era, Shape::Echo(100), clients).await?;

@@ -18,6 +18,8 @@ const HELP: &str = "usage: cargo bench -- [options]
 
   --quick         fewer cases and rounds, for CI (under 40 s)
   --only TEXT     only cases whose name contains TEXT
+  --way TEXT      only ways whose name contains TEXT
+  --binary PATH   another build of 1mcp
   --rounds N      interleaved rounds of each case (the median counts)
   --time MS       milliseconds of each measurement
   --enforce       exit with an error when the floor does not hold
@@ -51,7 +53,7 @@ fn run() -> io::Result<bool> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
         if options.counts {
-            return counts::run().await.map(|()| true);
+            return counts::run(&options.binary).await.map(|()| true);
         }
         let results = plan::run(&options).await?;
         print!("{}", table::render(&results));

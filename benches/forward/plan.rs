@@ -3,6 +3,7 @@
 use crate::load::{Clients, Era, Place, Shape};
 use crate::process::{self, Process, Scratch};
 use std::io;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 /// How long a fresh connection is used before it counts.
@@ -20,6 +21,10 @@ pub struct Options {
     pub time: Duration,
     /// Only cases whose name contains this.
     pub only: String,
+    /// Only ways whose name contains this.
+    pub way: String,
+    /// The build that is measured.
+    pub binary: PathBuf,
     /// Fewer cases.
     pub quick: bool,
     /// An error when the floor does not hold.
@@ -35,7 +40,9 @@ impl Options {
         let (rounds, time) = if quick { (3, 120) } else { (5, 350) };
         let time = Duration::from_millis(time);
         let (enforce, counts) = (false, false);
-        let mut options = Self { rounds, time, only: String::new(), quick, enforce, counts };
+        let (only, way) = (String::new(), String::new());
+        let binary = PathBuf::from(env!("CARGO_BIN_EXE_1mcp"));
+        let mut options = Self { rounds, time, only, way, binary, quick, enforce, counts };
         let mut arguments = arguments.iter();
         while let Some(argument) = arguments.next() {
             let mut value = || arguments.next().ok_or(format!("{argument}: expected a value"));
@@ -47,6 +54,8 @@ impl Options {
                 "--enforce" => options.enforce = true,
                 "--counts" => options.counts = true,
                 "--only" => options.only.clone_from(value()?),
+                "--way" => options.way.clone_from(value()?),
+                "--binary" => options.binary = value()?.into(),
                 "--rounds" => options.rounds = number(value()?)?.max(1) as usize,
                 "--time" => options.time = Duration::from_millis(number(value()?)?.into()),
                 other => return Err(format!("{other:?}: see cargo bench -- --help")),
@@ -162,13 +171,13 @@ pub struct Stage {
 
 impl Stage {
     /// Starts everything, 1MCP with these variables besides, and waits until it serves.
-    pub async fn set(environment: &[(&str, &str)]) -> io::Result<Self> {
+    pub async fn set(binary: &Path, environment: &[(&str, &str)]) -> io::Result<Self> {
         let scratch = Scratch::new()?;
         let upstream = process::upstream("upstream-http")?;
         let nginx = process::nginx(&scratch, &upstream.1)?;
         let config = scratch.file("mcp.json");
         std::fs::write(&config, configuration(&upstream.1)?)?;
-        let onemcp = process::onemcp(environment, &config)?;
+        let onemcp = process::onemcp(binary, environment, &config)?;
         let stage = Self { onemcp, nginx, upstream, _scratch: scratch };
         for way in Way::ALL {
             for era in [Era::Legacy, Era::Modern] {
@@ -296,7 +305,7 @@ pub struct Row {
 
 /// Measures everything.
 pub async fn run(options: &Options) -> io::Result<Vec<Row>> {
-    let stage = Stage::set(&[]).await?;
+    let stage = Stage::set(&options.binary, &[]).await?;
     if !stage.has_nginx() {
         println!("nginx is not installed: there is nothing to compare with but a direct call");
     }
@@ -311,7 +320,10 @@ pub async fn run(options: &Options) -> io::Result<Vec<Row>> {
 }
 
 async fn measure(stage: &Stage, case: Case, options: &Options) -> io::Result<Vec<Row>> {
-    let there = |way: &Way| way.serves(&case) && stage.place(*way, case.era).is_some();
+    let there = |way: &Way| {
+        let wanted = way.serves(&case) && way.name().contains(&options.way);
+        wanted && stage.place(*way, case.era).is_some()
+    };
     let ways = Way::ALL.into_iter().filter(there);
     let mut rows: Vec<Row> = ways.map(|way| Row { case, way, samples: Vec::new() }).collect();
     for _ in 0..options.rounds {

@@ -89,8 +89,12 @@ pub fn upstream(mode: &str) -> io::Result<(Process, String)> {
 }
 
 /// `1mcp serve` with these variables besides: the process and its address.
-pub fn onemcp(environment: &[(&str, &str)], config: &Path) -> io::Result<(Process, String)> {
-    let mut child = Command::new(env!("CARGO_BIN_EXE_1mcp"))
+pub fn onemcp(
+    binary: &Path,
+    environment: &[(&str, &str)],
+    config: &Path,
+) -> io::Result<(Process, String)> {
+    let mut child = Command::new(binary)
         .args(["serve", "--listen", "127.0.0.1:0", "--config"])
         .arg(config)
         .envs(environment.iter().copied())
