@@ -10,11 +10,10 @@ mod text;
 
 pub use scan::Scanner;
 use scan::offset;
-pub use text::{decode_string, encode_string, key_is, string_token};
+pub use text::{decode_string, decoded_key, encode_string, key_is, string_token};
 
 use std::borrow::Cow;
 use std::fmt;
-use text::decoded_key;
 
 /// Deepest nesting of arrays and objects that is accepted. The scanner keeps one bit a level.
 pub const MAX_DEPTH: u32 = 128;
@@ -24,6 +23,9 @@ pub const MAX_MEMBERS: usize = 4096;
 
 /// Most elements of one array whose elements are looked at.
 pub const MAX_ELEMENTS: usize = 1 << 16;
+
+/// Up to so many members are compared with each other rather than sorted.
+const FEW_MEMBERS: usize = 16;
 
 /// Why bytes are not acceptable JSON.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -203,11 +205,25 @@ impl Object {
 
     /// A key that occurs twice, compared as decoded text, if there is one.
     pub fn duplicate(&self, bytes: &[u8]) -> Option<String> {
+        if self.is_plainly_distinct(bytes) {
+            return None;
+        }
         let mut keys: Vec<Cow<'_, [u8]>> =
             self.members.iter().map(|member| decoded_key(bytes, member.key)).collect();
         keys.sort_unstable();
         let twice = keys.windows(2).find(|pair| pair.first() == pair.last())?;
         twice.first().map(|key| String::from_utf8_lossy(key).into_owned())
+    }
+
+    /// Whether there are few keys, written without escapes, and all different: true for nearly
+    /// every message, and much cheaper to find out than an order.
+    fn is_plainly_distinct(&self, bytes: &[u8]) -> bool {
+        let differs = |(at, member): (usize, &Member)| {
+            let key = member.key.of(bytes);
+            let mut earlier = self.members.iter().take(at);
+            !key.contains(&b'\\') && earlier.all(|other| other.key.of(bytes) != key)
+        };
+        self.members.len() <= FEW_MEMBERS && self.members.iter().enumerate().all(differs)
     }
 }
 
@@ -240,6 +256,21 @@ pub fn check(bytes: &[u8]) -> Result<Value, JsonError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_key_that_occurs_twice_is_found_among_few_and_many() {
+        for fillers in [0, FEW_MEMBERS, 3 * FEW_MEMBERS] {
+            let fillers: String = (0..fillers).map(|n| format!("\"f{n}\":0,")).collect();
+            let twice = |last: &str| {
+                let text = format!("{{\"a\":1,{fillers}\"{last}\":2}}");
+                let object = Object::read(text.as_bytes(), Span::whole(text.as_bytes()));
+                object.expect("an object").duplicate(text.as_bytes())
+            };
+            assert_eq!(twice("b"), None);
+            assert_eq!(twice("a").as_deref(), Some("a"));
+            assert_eq!(twice("\\u0061").as_deref(), Some("a"));
+        }
+    }
 
     fn accepts(text: &str) -> bool {
         check(text.as_bytes()).is_ok()

@@ -49,8 +49,11 @@ impl RequestId {
 
 impl PartialEq for RequestId {
     fn eq(&self, other: &Self) -> bool {
+        let is_escaped = |id: &Self| id.is_string() && id.0.contains(&b'\\');
         self.0 == other.0
-            || (self.is_string() == other.is_string() && self.canonical() == other.canonical())
+            || (self.is_string() == other.is_string()
+                && (is_escaped(self) || is_escaped(other))
+                && self.canonical() == other.canonical())
     }
 }
 
