@@ -6,6 +6,10 @@
 use crate::wire::json::{Member, Object, Span};
 use bytes::Bytes;
 
+/// Room that is made at once for what a message usually needs, in edits and in bytes.
+const USUAL_EDITS: usize = 4;
+const USUAL_TEXT: usize = 128;
+
 /// Edits to one message. Positions are those of the unedited message.
 #[derive(Debug, Default)]
 pub struct Splice {
@@ -33,6 +37,10 @@ impl Splice {
 
     /// Puts `with` where `at` is now. Edits of one message must not overlap.
     pub fn replace(&mut self, at: Span, with: &[u8]) {
+        if self.edits.is_empty() {
+            self.edits.reserve(USUAL_EDITS);
+            self.text.reserve(with.len().max(USUAL_TEXT));
+        }
         let from = self.text.len();
         self.text.extend_from_slice(with);
         self.edits.push(Edit { at, from, to: self.text.len() });
