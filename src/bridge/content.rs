@@ -10,6 +10,7 @@ use crate::mcp::{Era, Method, Revision, Routing};
 use crate::wire::json::{self, JsonError, Kind, Object, Scanner, Span, Value};
 use crate::wire::splice::Splice;
 use crate::wire::uri;
+use memchr::{memchr, memmem};
 
 /// A URI of the upstream as the clients of a shared endpoint see it; `None` where it stays.
 ///
@@ -60,7 +61,7 @@ impl<'a> Content<'a> {
             Routing::Resource => ("contents", Self::contents),
             _ => return Ok(()),
         };
-        if self.slug.is_none() && !self.downgrades() {
+        if !self.downgrades() && (self.slug.is_none() || !self.may_refer(method)) {
             return Ok(());
         }
         for value in result.all(self.bytes, key) {
@@ -70,6 +71,14 @@ impl<'a> Content<'a> {
             self.ui(result)?;
         }
         Ok(())
+    }
+
+    /// Whether there can be a URI in the content: every way to have one needs this word, which
+    /// only an escape could hide. Nearly all results are done with this, without a second scan.
+    fn may_refer(&self, method: Method) -> bool {
+        let has = |what: &[u8]| memmem::find(self.bytes, what).is_some();
+        let is_escaped = || memchr(b'\\', self.bytes).is_some() && has(b"\\u");
+        method.route() == Routing::Resource || has(b"resource") || is_escaped()
     }
 
     /// Whether there can be content that this client has no form for.
