@@ -50,7 +50,9 @@ pub struct Session {
 struct State {
     level: Option<LogLevel>,
     /// Requests in flight; a client may use one id twice.
-    flights: HashMap<RequestId, Vec<Arc<Cancel>>>,
+    flights: Vec<Option<(RequestId, Arc<Cancel>)>>,
+    /// The places in `flights` that are free.
+    free: Vec<usize>,
     last_used: Instant,
     /// Nothing came after `initialize` yet.
     unused: bool,
@@ -61,10 +63,10 @@ struct State {
 impl Session {
     fn new(id: String, endpoint: Endpoint, revision: Revision) -> Self {
         let outlet = Arc::new(Outlet::new(endpoint, None, Filter::all_lists()));
-        let flights = HashMap::new();
         let state = State {
             level: None,
-            flights,
+            flights: Vec::new(),
+            free: Vec::new(),
             last_used: Instant::now(),
             unused: true,
             streams: 0,
@@ -86,20 +88,28 @@ impl Session {
 
     /// Notes that a request is in flight, so that it can be cancelled by its id.
     pub fn take_off(self: &Arc<Self>, id: &RequestId, cancel: Arc<Cancel>) -> Flight {
-        let id = id.detached();
-        lock(&self.state).flights.entry(id.clone()).or_default().push(Arc::clone(&cancel));
-        Flight { session: Arc::clone(self), id, cancel }
+        let flying = Some((id.clone(), cancel));
+        let mut state = lock(&self.state);
+        let free = state.free.pop();
+        let place = free.unwrap_or(state.flights.len());
+        match state.flights.get_mut(place) {
+            Some(empty) => *empty = flying,
+            None => state.flights.push(flying),
+        }
+        drop(state);
+        Flight { session: Arc::clone(self), place }
     }
 
     /// Cancels a request by its id. An id that is in flight twice says nothing.
     pub fn cancel(&self, id: &RequestId) {
         let state = lock(&self.state);
-        match state.flights.get(id).map(Vec::as_slice) {
-            Some([one]) => one.cancel(),
-            Some(_) => {
+        let mut named = state.flights.iter().flatten().filter(|(known, _)| known == id);
+        match (named.next(), named.next()) {
+            (Some((_, one)), None) => one.cancel(),
+            (Some(_), Some(_)) => {
                 log::debug!("a cancellation names an id that is in flight twice")
             }
-            None => {}
+            (None, _) => {}
         }
     }
 
@@ -122,9 +132,10 @@ impl Session {
         let flights = {
             let mut state = lock(&self.state);
             state.ended = true;
+            state.free.clear();
             std::mem::take(&mut state.flights)
         };
-        for cancel in flights.values().flatten() {
+        for (_, cancel) in flights.iter().flatten() {
             cancel.cancel();
         }
         self.outlet.close();
@@ -139,7 +150,7 @@ impl Session {
     /// Since when nobody has used it; `None` while somebody does.
     fn unused_since(&self) -> Option<Instant> {
         let state = lock(&self.state);
-        let busy = state.streams > 0 || !state.flights.is_empty();
+        let busy = state.streams > 0 || state.flights.iter().any(Option::is_some);
         (!busy).then_some(state.last_used)
     }
 }
@@ -148,18 +159,15 @@ impl Session {
 #[derive(Debug)]
 pub struct Flight {
     session: Arc<Session>,
-    id: RequestId,
-    cancel: Arc<Cancel>,
+    place: usize,
 }
 
 impl Drop for Flight {
     fn drop(&mut self) {
         let mut state = lock(&self.session.state);
-        if let Some(cancels) = state.flights.get_mut(&self.id) {
-            cancels.retain(|known| !Arc::ptr_eq(known, &self.cancel));
-            if cancels.is_empty() {
-                state.flights.remove(&self.id);
-            }
+        // none is left of a session that has ended
+        if state.flights.get_mut(self.place).and_then(Option::take).is_some() {
+            state.free.push(self.place);
         }
         state.last_used = Instant::now();
     }
@@ -265,7 +273,10 @@ impl Sessions {
     pub fn adopt(&self, mut exchange: Exchange, flight: Option<Flight>) {
         let stopping = self.scope.token();
         self.scope.spawn("exchange without client", async move {
-            let rest = async { while let Step::Notification(_) = exchange.next().await {} };
+            let rest = async {
+                let more = |step: &Step| matches!(step, Step::Notification(_) | Step::Quiet);
+                while more(&exchange.next(Duration::MAX).await) {}
+            };
             tokio::select! {
                 () = rest => {}
                 () = stopping.cancelled() => {}

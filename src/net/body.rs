@@ -18,6 +18,8 @@ use bytes::Bytes;
 use hyper::body::{Body, Frame, SizeHint};
 use tokio::sync::mpsc;
 
+use crate::task;
+
 /// What a declared `Content-Length` may make us reserve before that much has arrived: 1 MiB.
 const MAX_PRESIZE: usize = 1 << 20;
 
@@ -212,7 +214,7 @@ impl Error for BodyError {
     }
 }
 
-/// Reads a whole body of at most `max` bytes, all of it within `within`.
+/// Reads a whole body of at most `max` bytes, all of it within `time`.
 ///
 /// A body that declares more than `max` is refused before a byte of it is read (and before a
 /// `100 Continue` is sent), so that 413 can be answered at once. A body of one frame is returned
@@ -221,7 +223,7 @@ impl Error for BodyError {
 ///
 /// # Errors
 /// [`BodyError`]; nothing of the body is kept.
-pub async fn read_bounded<B>(body: B, max: usize, within: Duration) -> Result<Bytes, BodyError>
+pub async fn read_bounded<B>(body: B, max: usize, time: Duration) -> Result<Bytes, BodyError>
 where
     B: Body<Data = Bytes> + Unpin,
     B::Error: Into<Box<dyn Error + Send + Sync>>,
@@ -229,10 +231,8 @@ where
     let Some(gather) = Gather::new(&body.size_hint(), max) else {
         return Err(BodyError::TooLarge { limit: max });
     };
-    match tokio::time::timeout(within, gather_all(body, gather)).await {
-        Ok(result) => result,
-        Err(_) => Err(BodyError::TimedOut),
-    }
+    let whole = task::within(time, gather_all(body, gather)).await;
+    whole.unwrap_or(Err(BodyError::TimedOut))
 }
 
 async fn gather_all<B>(mut body: B, mut gather: Gather) -> Result<Bytes, BodyError>

@@ -43,6 +43,8 @@ pub enum Step {
     Answer(Answer),
     /// The client has cancelled the request; nothing follows.
     Cancelled,
+    /// Nothing came for as long as the caller wanted to wait.
+    Quiet,
 }
 
 /// The answer to a request.
@@ -75,25 +77,43 @@ impl Answer {
     }
 }
 
-/// How long an exchange may take.
+/// How long an exchange may take, and its one timer.
 #[derive(Debug)]
 struct Deadline {
     idle: Duration,
+    /// When it has taken too long: after an idle time, or in all.
+    due: Instant,
     end: Instant,
-    sleep: Pin<Box<Sleep>>,
+    /// `None` until somebody waits.
+    timer: Option<Pin<Box<Sleep>>>,
 }
 
 impl Deadline {
     fn new(idle: Duration, total: Duration) -> Self {
         let now = Instant::now();
         let end = now + total;
-        Self { idle, end, sleep: Box::pin(tokio::time::sleep_until((now + idle).min(end))) }
+        Self { idle, due: (now + idle).min(end), end, timer: None }
     }
 
     /// Progress was made: the idle time begins anew, the end stays.
     fn extend(&mut self) {
-        let next = (Instant::now() + self.idle).min(self.end);
-        self.sleep.as_mut().reset(next);
+        self.due = (Instant::now() + self.idle).min(self.end);
+    }
+
+    /// The timer, set to ring after `patience`, or when it has taken too long. To set it to a
+    /// later time than before costs next to nothing.
+    fn timer(&mut self, patience: Duration) -> Pin<&mut Sleep> {
+        let patience = Instant::now().checked_add(patience);
+        let ring = patience.map_or(self.due, |patience| patience.min(self.due));
+        let timer = self.timer.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(ring)));
+        if timer.deadline() != ring {
+            timer.as_mut().reset(ring);
+        }
+        timer.as_mut()
+    }
+
+    fn has_passed(&self) -> bool {
+        Instant::now() >= self.due
     }
 }
 
@@ -130,7 +150,7 @@ pub struct Exchange {
 
 enum Turn {
     Event(Result<Event, CallError>),
-    TimedOut,
+    Rings,
     Cancelled,
 }
 
@@ -148,15 +168,15 @@ impl Exchange {
     }
 
     /// The next thing for the client. Cancel safe: the exchange can be given to another owner
-    /// between two polls, and nothing is lost.
-    pub async fn next(&mut self) -> Step {
+    /// between two polls, and nothing is lost. [`Step::Quiet`] when nothing comes for `patience`.
+    pub async fn next(&mut self, patience: Duration) -> Step {
         loop {
             let Some(call) = &mut self.call else { return Step::Cancelled };
             let turn = tokio::select! {
                 biased;
                 event = call.next() => Turn::Event(event),
                 () = self.cancel.cancelled() => Turn::Cancelled,
-                () = self.deadline.sleep.as_mut() => Turn::TimedOut,
+                () = self.deadline.timer(patience) => Turn::Rings,
             };
             match turn {
                 Turn::Event(Ok(Event::Notification(notification))) => {
@@ -172,7 +192,8 @@ impl Exchange {
                     self.call = None;
                     return Step::Answer(self.failed(&error));
                 }
-                Turn::TimedOut => {
+                Turn::Rings if !self.deadline.has_passed() => return Step::Quiet,
+                Turn::Rings => {
                     self.call = None; // the drop cancels it upstream
                     return Step::Answer(self.failed(&CallError::TimedOut));
                 }

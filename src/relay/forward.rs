@@ -12,6 +12,7 @@ use crate::oauth::Permit;
 use crate::relay::Hub;
 use crate::relay::exchange::{Ends, Exchange};
 use crate::relay::world::{Endpoint, World};
+use crate::task::within;
 use crate::upstream::{Link, Outbound, State, Upstream};
 use crate::wire::json;
 use crate::wire::jsonrpc::{Code, Rejected, Request};
@@ -183,9 +184,9 @@ impl Relay {
         let mut call = link.wire().reserve().map_err(failed)?;
         let outbound = prepare(&route, &link, caller, method, message, call.id());
         let bound = upstream.entry.timeouts.idle;
-        match tokio::time::timeout(bound, call.send(outbound)).await {
-            Ok(sent) => sent.map_err(failed)?,
-            Err(_) => return Err(failed(crate::upstream::CallError::TimedOut)),
+        match within(bound, call.send(outbound)).await {
+            Some(sent) => sent.map_err(failed)?,
+            None => return Err(failed(crate::upstream::CallError::TimedOut)),
         }
         let token = request::progress_token(&message.call);
         let ends = Ends {

@@ -2,5 +2,7 @@
 
 pub mod join;
 pub mod scope;
+pub mod within;
 
 pub use scope::{Scope, Task, Token};
+pub use within::within;

@@ -39,10 +39,10 @@ impl Flow {
         Self { exchange: Some(exchange), adopter: Some((front, Some(flight))) }
     }
 
-    async fn next(&mut self) -> Step {
+    async fn next(&mut self, patience: Duration) -> Step {
         let Some(exchange) = &mut self.exchange else { return Step::Cancelled };
-        let step = exchange.next().await;
-        if !matches!(step, Step::Notification(_)) {
+        let step = exchange.next(patience).await;
+        if !matches!(step, Step::Notification(_) | Step::Quiet) {
             self.exchange = None;
         }
         step
@@ -51,8 +51,8 @@ impl Flow {
     /// The answer alone, passing over notifications; `None` when it was cancelled.
     pub async fn answer(mut self) -> Option<Answer> {
         loop {
-            match self.next().await {
-                Step::Notification(_) => {}
+            match self.next(Duration::MAX).await {
+                Step::Notification(_) | Step::Quiet => {}
                 Step::Answer(answer) => return Some(answer),
                 Step::Cancelled => return None,
             }
@@ -67,46 +67,28 @@ impl Flow {
                 None => answer::accepted(),
             };
         }
-        let first = match tokio::time::timeout(DECIDE, self.next()).await {
-            Ok(Step::Answer(answer)) => return answer::complete(answer, accept, status),
-            Ok(Step::Cancelled) => return answer::accepted(),
-            Ok(step) => Some(step),
-            Err(_) => None,
+        let first = match self.next(DECIDE).await {
+            Step::Answer(answer) => return answer::complete(answer, accept, status),
+            Step::Cancelled => return answer::accepted(),
+            step => step,
         };
         answer::stream(Outgoing::driven(WAITING_FRAMES, |frames| self.run(first, frames)))
     }
 
-    async fn run(mut self, first: Option<Step>, frames: FrameSender) {
-        let mut next = match first {
-            Some(step) => step,
-            None => self.next_or_alive(&frames).await,
-        };
+    /// Writes the stream, with a comment whenever nothing came for [`KEEP_ALIVE`].
+    async fn run(mut self, first: Step, frames: FrameSender) {
+        let mut next = first;
         loop {
-            match next {
-                Step::Notification(bytes) => {
-                    if frames.send(encode::event(&bytes, None)).await.is_err() {
-                        return;
-                    }
-                }
+            let frame = match next {
+                Step::Notification(bytes) => encode::event(&bytes, None),
+                Step::Quiet => Bytes::from_static(encode::KEEP_ALIVE),
                 Step::Answer(answer) => return send_answer(&frames, answer).await,
                 Step::Cancelled => return,
+            };
+            if frames.send(frame).await.is_err() {
+                return;
             }
-            next = self.next_or_alive(&frames).await;
-        }
-    }
-
-    /// The next step, with a comment every [`KEEP_ALIVE`] until it comes.
-    async fn next_or_alive(&mut self, frames: &FrameSender) -> Step {
-        loop {
-            match tokio::time::timeout(KEEP_ALIVE, self.next()).await {
-                Ok(step) => return step,
-                Err(_) => {
-                    let alive = frames.send(Bytes::from_static(encode::KEEP_ALIVE)).await;
-                    if alive.is_err() {
-                        return Step::Cancelled;
-                    }
-                }
-            }
+            next = self.next(KEEP_ALIVE).await;
         }
     }
 }

@@ -17,7 +17,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use http::header::{HOST, HeaderMap, HeaderValue};
+use http::header::{HOST, HeaderMap, HeaderName, HeaderValue};
 use http::{Request, Uri};
 use hyper::body::Incoming;
 use hyper::client::conn::http1;
@@ -26,6 +26,7 @@ use tokio::net::{TcpStream, lookup_host};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::body::Outgoing;
+use crate::task;
 use line::{Failure, Line};
 
 mod error;
@@ -37,6 +38,8 @@ mod tests;
 
 pub use error::ClientError;
 pub use response::{Body, Response};
+
+const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
 
 /// How many of a name's addresses are tried.
 const MAX_ADDRESSES: usize = 8;
@@ -255,7 +258,7 @@ impl Pool {
     /// How long a connection may idle after a response with these headers.
     fn keep(&self, headers: &HeaderMap) -> Duration {
         let most = self.limits.max_idle_time;
-        let Some(hint) = headers.get("keep-alive").and_then(keep_alive_timeout) else {
+        let Some(hint) = headers.get(KEEP_ALIVE).and_then(keep_alive_timeout) else {
             return most;
         };
         // The peer's clock starts earlier than ours, by the time its bytes travel.
@@ -323,7 +326,7 @@ fn keep_alive_timeout(value: &HeaderValue) -> Option<Duration> {
 /// `None` when the limit passed first; without a limit no timer is made.
 async fn within<F: Future>(limit: Option<Duration>, future: F) -> Option<F::Output> {
     match limit {
-        Some(limit) => tokio::time::timeout(limit, future).await.ok(),
+        Some(limit) => task::within(limit, future).await,
         None => Some(future.await),
     }
 }
