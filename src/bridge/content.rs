@@ -10,7 +10,7 @@ use crate::mcp::{Era, Method, Revision, Routing};
 use crate::wire::json::{self, JsonError, Kind, Object, Scanner, Span, Value};
 use crate::wire::splice::Splice;
 use crate::wire::uri;
-use memchr::memmem;
+use memchr::{memchr, memmem};
 
 /// A URI of the upstream as the clients of a shared endpoint see it; `None` where it stays.
 ///
@@ -77,7 +77,8 @@ impl<'a> Content<'a> {
     /// only an escape could hide. Nearly all results are done with this, without a second scan.
     fn may_refer(&self, method: Method) -> bool {
         let has = |what: &[u8]| memmem::find(self.bytes, what).is_some();
-        method.route() == Routing::Resource || has(b"resource") || has(b"\\u")
+        let is_escaped = || memchr(b'\\', self.bytes).is_some() && has(b"\\u");
+        method.route() == Routing::Resource || has(b"resource") || is_escaped()
     }
 
     /// Whether there can be content that this client has no form for.

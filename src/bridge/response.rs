@@ -272,6 +272,19 @@ mod tests {
     }
 
     #[test]
+    fn an_escape_hides_no_resource() {
+        let case = Case { space: Some("fs"), ..Case::same(Method::ToolsCall) };
+        let result = |result: &str| {
+            let text = format!(r#"{{"jsonrpc":"2.0","id":1,"result":{result}}}"#);
+            case.run(&text).expect("edited")
+        };
+        let link = r#"{"content":[{"type":"\u0072esource_lin\u006b","uri":"a:b"}]}"#;
+        assert!(result(link).contains(r#""uri":"mcp-fs+a:b""#));
+        let app = r#"{"content":[],"_meta":{"ui/\u0072esourceUri":"ui://v"}}"#;
+        assert!(result(app).contains(r#""ui://fs+v""#));
+    }
+
+    #[test]
     fn a_modern_client_gets_what_its_era_demands() {
         let case = |method| Case { upstream: Era::Legacy, ..Case::same(method) };
         assert_eq!(

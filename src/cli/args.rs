@@ -18,7 +18,7 @@ Commands:
 Options:
   --config FILE       the configuration file (serve, check); tools and call start a gateway
                       of their own from it instead of asking a running one
-  --listen ADDR       serve: listen here instead of where the file says (repeatable)
+  --listen ADDR:PORT  serve: listen here instead of where the file says (repeatable)
   --url URL           tools, call: the endpoint to ask (default http://127.0.0.1:3050/mcp)
   --json              tools, call: print the raw result
   -h, --help          print this
@@ -102,6 +102,9 @@ pub(crate) fn parse(arguments: impl Iterator<Item = OsString>) -> Result<Parsed,
             Arg::Long("listen") => raw.listen.push(text(value(&mut parser)?)?),
             Arg::Long("url") => raw.url = Some(text(value(&mut parser)?)?),
             Arg::Long("json") => raw.json = true,
+            Arg::Value(word) if raw.words.is_empty() && word == "help" => {
+                return Ok(Parsed::Print(HELP.to_owned()));
+            }
             Arg::Value(word) => raw.words.push(text(word)?),
             other => return Err(other.unexpected().to_string()),
         }
@@ -143,6 +146,9 @@ fn command(raw: Raw) -> Result<Command, String> {
         }
     };
     match words.next() {
+        Some(extra) if extra.ends_with(".json") => {
+            Err(format!("unexpected argument {extra:?}: did you mean --config {extra}?"))
+        }
         Some(extra) => Err(format!("unexpected argument {extra:?}")),
         None => Ok(command),
     }

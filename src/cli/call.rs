@@ -142,6 +142,9 @@ fn start(path: &std::path::Path) -> Result<(Gateway, String), Failure> {
     let Some(config) = loaded.config.clone() else {
         return Err(Failure::usage("the configuration cannot be used: see 1mcp check"));
     };
+    for (is_error, line) in loaded.lines() {
+        complain(&format!("{}: {line}", if is_error { "error" } else { "warning" }));
+    }
     let listeners = listen::bind(&listen).map_err(|e| Failure::failed(e.to_string()))?;
     let address = listeners.first().map(|listener| listener.local_address());
     let address = address.ok_or_else(|| Failure::failed("no address to listen on"))?;

@@ -1,5 +1,6 @@
 //! `1mcp check`: every fault of the configuration file at once.
 
+use crate::cli::serve::open_door;
 use crate::cli::{Failure, load, print};
 use crate::config::Transport;
 use std::path::PathBuf;
@@ -13,7 +14,11 @@ pub(crate) fn run(named: Option<PathBuf>) -> Result<u8, Failure> {
         let mark = if *is_error { "error" } else { "warning" };
         out.push_str(&format!("{mark}: {line}\n"));
     }
-    let errors = lines.iter().filter(|(is_error, _)| *is_error).count();
+    let mut errors = lines.iter().filter(|(is_error, _)| *is_error).count();
+    if let Some(fault) = loaded.config.as_ref().and_then(open_door) {
+        out.push_str(&format!("error: {}: {fault}\n", loaded.path.display()));
+        errors += 1;
+    }
     if let Some(config) = &loaded.config {
         for entry in &config.entries {
             let kind = match &entry.transport {
@@ -29,7 +34,7 @@ pub(crate) fn run(named: Option<PathBuf>) -> Result<u8, Failure> {
     let path = loaded.path.display();
     out.push_str(&match errors {
         0 => format!("{path}: good, {} warnings\n", lines.len()),
-        n => format!("{path}: {n} errors, {} warnings\n", lines.len() - n),
+        n => format!("{path}: {n} errors, {} warnings\n", lines.len().saturating_sub(n)),
     });
     print(&out)?;
     Ok(if errors == 0 { 0 } else { 2 })

@@ -71,11 +71,20 @@ impl Endpoint {
         let limits = Limits::default();
         let body = response.body.collect(limits.event_bytes).await;
         let body = body.map_err(|e| self.unreachable(&e))?;
-        let answer =
-            if is_stream { last_message(body, &limits) } else { Message::parse(body).ok() };
+        let answer = match is_stream {
+            true => last_message(body.clone(), &limits),
+            false => Message::parse(body.clone()).ok(),
+        };
         match answer {
             Some(Message::Response(response)) => result(response),
-            _ => Err(Failure::failed(format!("{}: http status {status} and no answer", self.url))),
+            _ => {
+                let text = String::from_utf8_lossy(&body);
+                let said = terminal_safe(text.lines().next().unwrap_or_default());
+                Err(Failure::failed(format!(
+                    "{}: http status {status}, no answer: {said}",
+                    self.url
+                )))
+            }
         }
     }
 

@@ -29,7 +29,9 @@ pub(crate) fn run(options: ServeOptions) -> Result<u8, Failure> {
     if let Some(listen) = listen {
         config.gateway.listen = listen;
     }
-    refuse_open_doors(&config)?;
+    if let Some(fault) = open_door(&config) {
+        return Err(Failure::usage(fault));
+    }
     if let Err(e) = raise_descriptor_limit() {
         log::warn!("the limit of open files cannot be raised: {e}");
     }
@@ -49,16 +51,14 @@ fn unusable(loaded: &Loaded) -> Failure {
     Failure::usage(format!("the configuration cannot be used\n{}", lines.join("\n")))
 }
 
-/// Until authentication exists, only this machine may connect.
-fn refuse_open_doors(config: &Config) -> Result<(), Failure> {
-    let open = config.gateway.listen.iter().find(|address| !is_loopback_ip(address.ip()));
-    match open {
-        Some(address) => Err(Failure::usage(format!(
-            "will not listen on {address}: clients are not authenticated yet, so only loopback \
-             addresses (127.0.0.1, ::1) are served"
-        ))),
-        None => Ok(()),
-    }
+/// Until authentication exists, only this machine may connect: an address that others can reach,
+/// and why it is refused.
+pub(super) fn open_door(config: &Config) -> Option<String> {
+    let open = config.gateway.listen.iter().find(|address| !is_loopback_ip(address.ip()))?;
+    Some(format!(
+        "will not listen on {open}: clients are not authenticated yet, so only loopback \
+         addresses (127.0.0.1, ::1) are served"
+    ))
 }
 
 fn start_log(config: &Config) -> Result<(), Failure> {

@@ -274,8 +274,8 @@ impl Sessions {
         let stopping = self.scope.token();
         self.scope.spawn("exchange without client", async move {
             let rest = async {
-                while let Step::Notification(_) | Step::Quiet = exchange.next(Duration::MAX).await {
-                }
+                let more = |step: &Step| matches!(step, Step::Notification(_) | Step::Quiet);
+                while more(&exchange.next(Duration::MAX).await) {}
             };
             tokio::select! {
                 () = rest => {}

@@ -323,7 +323,10 @@ impl Kept {
         let exit = match last {
             Phase::Exited(exit) | Phase::Gone(exit) => exit,
             Phase::Running => {
-                log::warn!("{}: its keeper process was killed, and the server with it", self.label);
+                log::warn!(
+                    "{}: its keeper was killed, and the server with it; what that has started may still run",
+                    self.label
+                );
                 Exit::Lost
             }
         };

@@ -12,6 +12,7 @@ pub mod pending;
 pub mod state;
 pub mod stdio;
 pub mod supervisor;
+pub mod tools;
 pub mod watching;
 
 pub use call::{Call, CallError, Event, Outbound};

@@ -3,28 +3,21 @@
 //! One task owns all of it. What takes time (a list, a subscription) runs in tasks of the
 //! connection's own scope, so that the loop always hears of the end of the connection.
 
-use crate::base::limits::Limits;
-use crate::config::{Http, ProtocolPin, Scheme, Stdio, Transport};
+use crate::config::ProtocolPin;
 use crate::control::backoff::Backoff;
 use crate::mcp::{Era, ListKind};
-use crate::net::client::{Client, ClientLimits, Origin};
-use crate::sys::random::Random;
-use crate::sys::spawn::{Process, Spawner};
+use crate::sys::spawn::{Exit, Process};
 use crate::task::{Scope, join};
 use crate::upstream::call::Unrequested;
-use crate::upstream::http::{Destination, HttpLink};
-use crate::upstream::lines::{Bounds, Lines, MAX_UNREQUESTED, Output};
+use crate::upstream::lines::MAX_UNREQUESTED;
 use crate::upstream::link::{HandshakeError, Link, Wire};
 use crate::upstream::state::{Announcement, State, Upstream, WatchError};
+use crate::upstream::tools::{Tools, dice};
 use crate::upstream::watching::Watching;
-use crate::upstream::{CallError, listing, stdio};
+use crate::upstream::{CallError, listing};
 use crate::wire::jsonrpc::{Message, Notification};
-use http::HeaderMap;
-use http::header::{HeaderName, HeaderValue};
-use std::collections::BTreeMap;
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
-use tokio::io::DuplexStream;
 use tokio::sync::{mpsc, oneshot};
 
 /// Most commands that may wait for one supervisor.
@@ -59,36 +52,6 @@ pub enum Command {
     },
 }
 
-/// What supervisors share.
-#[derive(Clone)]
-pub struct Tools {
-    /// Starts child processes.
-    pub spawner: Spawner,
-    /// Bounds on what upstreams may send.
-    pub limits: Limits,
-    /// Most requests in flight at one upstream.
-    pub in_flight: usize,
-    /// Most pages of one list.
-    pub list_pages: usize,
-    /// Where announcements go.
-    pub announce: mpsc::Sender<Announcement>,
-    /// For jitter.
-    pub random: Arc<Random>,
-    /// The environment that children may inherit from.
-    pub environment: Arc<BTreeMap<String, String>>,
-    /// Connects to the server inside this process.
-    pub builtin: Arc<dyn Fn(&Scope) -> DuplexStream + Send + Sync>,
-}
-
-impl Tools {
-    fn bounds(&self) -> Bounds<'_> {
-        Bounds { limits: &self.limits, in_flight: self.in_flight + STREAMS }
-    }
-}
-
-/// Connections besides those of clients' requests: streams, lists, notifications.
-const STREAMS: usize = 16;
-
 /// A connection while it is being used, and what must be stopped after it.
 struct Connection {
     link: Arc<Link>,
@@ -96,12 +59,6 @@ struct Connection {
     process: Option<Process>,
     unrequested: mpsc::Receiver<Unrequested>,
     back: mpsc::Sender<Unrequested>,
-}
-
-/// A transport before the handshake.
-struct Opened {
-    wire: Wire,
-    process: Option<Process>,
 }
 
 /// The task that keeps one upstream running until its scope ends.
@@ -138,6 +95,7 @@ impl Supervisor {
         while !token.is_cancelled() {
             let (why, lasted) = match self.connect().await {
                 Ok(connection) => {
+                    said.clear(); // it was ready in between, so that its end is news
                     let begun = Instant::now();
                     (self.serve(connection).await, begun.elapsed())
                 }
@@ -190,7 +148,7 @@ impl Supervisor {
     async fn connect(&mut self) -> Result<Connection, String> {
         let scope = Arc::new(self.scope.child(format!("upstream {}", self.upstream.entry.slug)));
         let (back, unrequested) = mpsc::channel(MAX_UNREQUESTED);
-        let opened = self.open(&scope, back.clone()).await?;
+        let opened = self.tools.open(&self.upstream.entry, &scope, back.clone()).await?;
         let pin = match self.skip_probe {
             true => ProtocolPin::Legacy,
             false => self.upstream.entry.protocol,
@@ -235,82 +193,6 @@ impl Supervisor {
         }
     }
 
-    async fn open(
-        &self,
-        scope: &Arc<Scope>,
-        unrequested: mpsc::Sender<Unrequested>,
-    ) -> Result<Opened, String> {
-        let entry = &self.upstream.entry;
-        match &entry.transport {
-            Transport::Stdio(stdio) => self.open_stdio(scope, stdio, unrequested).await,
-            Transport::Http(http) => self.open_http(scope, http, unrequested),
-            Transport::Builtin => {
-                let stream = (self.tools.builtin)(scope);
-                let (input, output) = tokio::io::split(stream);
-                let output = Output::Memory(output);
-                let bounds = self.tools.bounds();
-                let lines = Lines::open(scope, input, output, bounds, &entry.key, unrequested);
-                Ok(Opened { wire: Wire::Lines(lines), process: None })
-            }
-        }
-    }
-
-    async fn open_stdio(
-        &self,
-        scope: &Arc<Scope>,
-        stdio: &Stdio,
-        unrequested: mpsc::Sender<Unrequested>,
-    ) -> Result<Opened, String> {
-        let key = &self.upstream.entry.key;
-        let environment = crate::config::child_environment(stdio, &self.tools.environment);
-        let child = stdio::start(&self.tools.spawner, key, stdio, environment).await?;
-        scope.spawn("upstream stderr", stdio::drain_stderr(key.clone(), child.stderr));
-        let output = Output::Pipe(child.stdin);
-        let bounds = self.tools.bounds();
-        let lines = Lines::open(scope, child.stdout, output, bounds, key, unrequested);
-        Ok(Opened { wire: Wire::Lines(lines), process: Some(child.process) })
-    }
-
-    fn open_http(
-        &self,
-        scope: &Arc<Scope>,
-        http: &Http,
-        unrequested: mpsc::Sender<Unrequested>,
-    ) -> Result<Opened, String> {
-        let url = http.urls.first().ok_or("the entry has no url")?;
-        let origin = Origin {
-            host: url.host().to_string().trim_matches(['[', ']']).to_owned(),
-            port: url.port(),
-            tls: url.scheme() == Scheme::Https,
-            authority: url.authority(),
-        };
-        let limits = ClientLimits {
-            max_connections: self.tools.in_flight + STREAMS,
-            max_header_bytes: self.tools.limits.header_bytes,
-            ..ClientLimits::default()
-        };
-        let client = Client::new(origin, limits).map_err(|e| e.to_string())?;
-        let target = url.target().parse().map_err(|_| "the url is not valid".to_owned())?;
-        let mut headers = HeaderMap::new();
-        for (name, value) in &http.headers {
-            let name = HeaderName::from_bytes(name.as_bytes());
-            let value = HeaderValue::from_str(value.expose());
-            let (Ok(name), Ok(mut value)) = (name, value) else {
-                return Err("a configured header is not valid".into());
-            };
-            value.set_sensitive(true);
-            headers.append(name, value);
-        }
-        let label = self.upstream.entry.key.clone();
-        let limits = self.tools.limits;
-        // ids do not begin anew with a connection: a server without sessions could mistake them
-        let first = u64::from(dice(&self.tools.random)) << 16;
-        let scope = Arc::clone(scope);
-        let destination = Destination { client, target, configured: headers };
-        let link = HttpLink::new(destination, limits, scope, label, unrequested, first);
-        Ok(Opened { wire: Wire::Http(link), process: None })
-    }
-
     /// Serves until the connection ends, and says why it did.
     async fn serve(&mut self, mut connection: Connection) -> String {
         let token = self.scope.token();
@@ -329,6 +211,9 @@ impl Supervisor {
         let why = loop {
             tokio::select! {
                 () = token.cancelled() => break "the gateway is stopping".to_owned(),
+                () = keeper_lost(&mut connection.process) => {
+                    break "its keeper was killed; what the server has started may still run".to_owned();
+                }
                 arrived = connection.unrequested.recv() => match arrived {
                     Some(Unrequested::Message(Message::Notification(notification))) => {
                         self.notification(&connection, notification).await;
@@ -572,10 +457,15 @@ async fn end(connection: Connection, why: String) -> String {
     }
 }
 
-fn dice(random: &Random) -> u32 {
-    let mut bytes = [0; 4];
-    random.fill(&mut bytes);
-    u32::from_le_bytes(bytes)
+/// Returns when the keeper of a child was killed, and with it the child but not what that has
+/// started: such a process can hold the pipes open, and nobody looks after it.
+async fn keeper_lost(process: &mut Option<Process>) {
+    if let Some(process) = process
+        && process.wait().await == Exit::Lost
+    {
+        return;
+    }
+    std::future::pending().await
 }
 
 async fn stop(process: Option<Process>) -> Option<String> {

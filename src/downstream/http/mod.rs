@@ -130,7 +130,8 @@ impl Front {
             let text = "filters in the url are not supported: ignoring them would widen access";
             return Err(answer::text(StatusCode::BAD_REQUEST, text));
         }
-        found.ok_or_else(|| answer::text(StatusCode::NOT_FOUND, "expected /mcp or /mcp/{server}"))
+        let missing = "expected /mcp, or /mcp/ and the slug of a server of the configuration";
+        found.ok_or_else(|| answer::text(StatusCode::NOT_FOUND, missing))
     }
 
     async fn dispatch(self: &Arc<Self>, admitted: Admitted, body: Incoming) -> Answered {

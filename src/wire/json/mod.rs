@@ -10,11 +10,10 @@ mod text;
 
 pub use scan::Scanner;
 use scan::offset;
-pub use text::{decode_string, encode_string, key_is, string_token};
+pub use text::{decode_string, decoded_key, encode_string, key_is, string_token};
 
 use std::borrow::Cow;
 use std::fmt;
-use text::decoded_key;
 
 /// Deepest nesting of arrays and objects that is accepted. The scanner keeps one bit a level.
 pub const MAX_DEPTH: u32 = 128;
@@ -257,6 +256,21 @@ pub fn check(bytes: &[u8]) -> Result<Value, JsonError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_key_that_occurs_twice_is_found_among_few_and_many() {
+        for fillers in [0, FEW_MEMBERS, 3 * FEW_MEMBERS] {
+            let fillers: String = (0..fillers).map(|n| format!("\"f{n}\":0,")).collect();
+            let twice = |last: &str| {
+                let text = format!("{{\"a\":1,{fillers}\"{last}\":2}}");
+                let object = Object::read(text.as_bytes(), Span::whole(text.as_bytes()));
+                object.expect("an object").duplicate(text.as_bytes())
+            };
+            assert_eq!(twice("b"), None);
+            assert_eq!(twice("a").as_deref(), Some("a"));
+            assert_eq!(twice("\\u0061").as_deref(), Some("a"));
+        }
+    }
 
     fn accepts(text: &str) -> bool {
         check(text.as_bytes()).is_ok()

@@ -4,19 +4,28 @@ use super::{JsonError, Span};
 use memchr::memchr;
 use std::borrow::Cow;
 
-/// A key as a reader would understand it; one with a lone surrogate stays as it is written.
-pub(super) fn decoded_key(bytes: &[u8], key: Span) -> Cow<'_, [u8]> {
-    match decode_string(key.of(bytes)) {
-        Ok(Cow::Borrowed(text)) => Cow::Borrowed(text.as_bytes()),
-        Ok(Cow::Owned(text)) => Cow::Owned(text.into_bytes()),
-        Err(_) => Cow::Borrowed(key.of(bytes)),
+/// A key as a reader would understand it, without its quotes; one with a lone surrogate stays as
+/// it is written, with them.
+pub fn decoded_key(bytes: &[u8], key: Span) -> Cow<'_, [u8]> {
+    let token = key.of(bytes);
+    if !token.contains(&b'\\') {
+        return Cow::Borrowed(inner(token));
     }
+    match decode_string(token) {
+        Ok(text) => Cow::Owned(text.into_owned().into_bytes()),
+        Err(_) => Cow::Borrowed(token),
+    }
+}
+
+/// Without the quotes.
+fn inner(token: &[u8]) -> &[u8] {
+    token.get(1..token.len().saturating_sub(1)).unwrap_or_default()
 }
 
 /// Whether the key at `span` (with its quotes) is `key`, escapes decoded.
 pub fn key_is(bytes: &[u8], span: Span, key: &str) -> bool {
     let token = span.of(bytes);
-    let inner = token.get(1..token.len().saturating_sub(1)).unwrap_or_default();
+    let inner = inner(token);
     // an escape is longer than what it stands for
     if inner.len() > key.len() && memchr(b'\\', inner).is_some() {
         return decode_string(token).is_ok_and(|text| text == key);

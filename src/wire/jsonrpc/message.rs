@@ -4,7 +4,7 @@
 //! `params._meta`, compared as decoded keys: otherwise another `name` could be authorised than
 //! the one the upstream reads. Duplicates deeper inside pass untouched.
 
-use crate::wire::json::{JsonError, Kind, Object, Scanner, Span, Value, key_is};
+use crate::wire::json::{JsonError, Kind, Object, Scanner, Span, Value, decoded_key, key_is};
 use crate::wire::jsonrpc::{Code, Rejected, RequestId};
 use bytes::Bytes;
 use std::borrow::Cow;
@@ -172,10 +172,37 @@ fn invalid(message: impl Into<Cow<'static, str>>) -> Rejected {
     Rejected::new(Code::InvalidRequest, message)
 }
 
+/// The members that make a message what it is, each as it stands there first.
+#[derive(Clone, Copy, Default)]
+struct Named {
+    jsonrpc: Option<Value>,
+    id: Option<Value>,
+    method: Option<Value>,
+    params: Option<Value>,
+    result: Option<Value>,
+    error: Option<Value>,
+}
+
+impl Named {
+    /// The place of the member with this key; `None` for one that we know nothing of.
+    fn slot(&mut self, key: &[u8]) -> Option<&mut Option<Value>> {
+        match key {
+            b"jsonrpc" => Some(&mut self.jsonrpc),
+            b"id" => Some(&mut self.id),
+            b"method" => Some(&mut self.method),
+            b"params" => Some(&mut self.params),
+            b"result" => Some(&mut self.result),
+            b"error" => Some(&mut self.error),
+            _ => None,
+        }
+    }
+}
+
 /// What the pass over the bytes found, before it is judged.
 #[derive(Default)]
 struct Draft {
     root: Object,
+    named: Named,
     params: Option<Object>,
     meta: Option<Object>,
     result: Option<Object>,
@@ -191,31 +218,36 @@ impl Draft {
             scanner.finish()?;
             return Err(JsonError::WrongKind(0));
         }
-        draft.root = scanner.object(|scanner, key| {
-            let slot = match scanner.peek_kind()? {
-                Kind::Object if key_is(bytes, key, "params") => {
-                    let meta = &mut draft.meta;
-                    let params = scanner.object(|scanner, key| {
-                        if key_is(bytes, key, "_meta") && scanner.peek_kind()? == Kind::Object {
-                            return members(scanner, meta);
-                        }
-                        scanner.value()
-                    })?;
-                    return Ok(keep(params, &mut draft.params));
-                }
-                Kind::Object if key_is(bytes, key, "result") => &mut draft.result,
-                Kind::Object if key_is(bytes, key, "error") => &mut draft.error,
-                _ => return scanner.value(),
-            };
-            members(scanner, slot)
+        let root = scanner.object(|scanner, key| {
+            let key = decoded_key(bytes, key);
+            let value = match (&*key, scanner.peek_kind()?) {
+                (b"params", Kind::Object) => draft.params(scanner, bytes),
+                (b"result", Kind::Object) => members(scanner, &mut draft.result),
+                (b"error", Kind::Object) => members(scanner, &mut draft.error),
+                _ => scanner.value(),
+            }?;
+            if let Some(slot) = draft.named.slot(&key) {
+                slot.get_or_insert(value);
+            }
+            Ok(value)
         })?;
         scanner.finish()?;
-        Ok(draft)
+        Ok(Self { root, ..draft })
+    }
+
+    fn params(&mut self, scanner: &mut Scanner<'_>, bytes: &[u8]) -> Result<Value, JsonError> {
+        let params = scanner.object(|scanner, key| {
+            if key_is(bytes, key, "_meta") && scanner.peek_kind()? == Kind::Object {
+                return members(scanner, &mut self.meta);
+            }
+            scanner.value()
+        })?;
+        Ok(keep(params, &mut self.params))
     }
 
     /// The id, if there is one and it is acceptable; `null` counts as none here.
     fn id(&self, bytes: &Bytes) -> Result<Option<RequestId>, Rejected> {
-        let Some(value) = self.root.value(bytes, "id") else { return Ok(None) };
+        let Some(value) = self.named.id else { return Ok(None) };
         let token = value.span.of(bytes);
         let acceptable = match value.kind {
             Kind::Null => return Ok(None),
@@ -236,10 +268,11 @@ impl Draft {
     ) -> Result<Message, Rejected> {
         self.refuse_duplicates(&bytes)?;
         let id = id?;
-        if self.root.text(&bytes, "jsonrpc").as_deref() != Some("2.0") {
+        let version = self.named.jsonrpc.and_then(|version| version.text(&bytes));
+        if version.as_deref() != Some("2.0") {
             return Err(invalid("expected the member jsonrpc to be \"2.0\""));
         }
-        match self.root.value(&bytes, "method") {
+        match self.named.method {
             Some(method) => self.into_call(bytes, id, method),
             None => self.into_response(bytes, id).map(Message::Response),
         }
@@ -266,10 +299,10 @@ impl Draft {
         if method.text(&bytes).is_none() {
             return Err(invalid("expected method to be a string"));
         }
-        if self.root.value(&bytes, "result").or(self.root.value(&bytes, "error")).is_some() {
+        if self.named.result.or(self.named.error).is_some() {
             return Err(invalid("a message has either a method or an outcome, not both"));
         }
-        if self.params.is_none() && self.root.value(&bytes, "params").is_some() {
+        if self.params.is_none() && self.named.params.is_some() {
             return Err(invalid("expected params to be an object"));
         }
         if self.meta.is_none() && self.has_meta(&bytes) {
@@ -278,7 +311,7 @@ impl Draft {
                 "expected params._meta to be an object",
             ));
         }
-        let id_span = self.root.value(&bytes, "id").map(|value| value.span);
+        let id_span = self.named.id.map(|value| value.span);
         let call = Call { bytes, root: self.root, method, params: self.params, meta: self.meta };
         match (id, id_span) {
             (Some(id), Some(id_span)) => Ok(Message::Request(Request { id, id_span, call })),
@@ -292,17 +325,19 @@ impl Draft {
     }
 
     fn into_response(self, bytes: Bytes, id: Option<RequestId>) -> Result<Response, Rejected> {
-        let has = |key| self.root.get(&bytes, key).is_some();
+        let named = self.named;
         let outcome = match (self.result, self.error) {
-            (Some(result), None) if !has("error") && id.is_some() => Outcome::Result(result),
-            (None, Some(error)) if !has("result") => {
+            (Some(result), None) if named.error.is_none() && id.is_some() => {
+                Outcome::Result(result)
+            }
+            (None, Some(error)) if named.result.is_none() => {
                 let code = error.value(&bytes, "code").and_then(|code| code.integer(&bytes));
                 let code = code.ok_or_else(|| invalid("expected error.code to be an integer"))?;
                 Outcome::Error { error, code }
             }
             _ => return Err(invalid("expected a method, or an id with a result or an error")),
         };
-        let id_span = self.root.value(&bytes, "id").map(|value| value.span);
+        let id_span = named.id.map(|value| value.span);
         let start = self.root.span.start;
         Ok(Response { bytes, id, id_span, start, outcome })
     }
