@@ -1,6 +1,6 @@
 //! The real binary as a child process, and what it logs.
 
-use super::{BOUND, Scratch, bounded, process};
+use super::{BOUND, Scratch, process};
 use std::io::{BufRead, BufReader, Read};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex};
@@ -199,11 +199,17 @@ impl Logs {
     }
 }
 
-/// Runs the binary to its end: for `check`, `tools`, `call`, `--help`.
+/// Runs the binary to its end: for `check`, `tools`, `call`, `--help`, and for a `serve` that must
+/// not come to be. One that goes on is killed: it could be listening where nobody should.
 pub(crate) async fn run(arguments: &[&str]) -> std::process::Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_1mcp"));
-    command.args(arguments).stdin(Stdio::null());
-    let output = tokio::task::spawn_blocking(move || command.output());
-    let output = bounded("1mcp to end", output).await.expect("waiting does not panic");
-    output.expect("the binary was built")
+    command.args(arguments).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let child = command.spawn().expect("the binary was built");
+    let pid = child.id();
+    let output = tokio::task::spawn_blocking(move || child.wait_with_output());
+    let Ok(output) = tokio::time::timeout(BOUND, output).await else {
+        process::signal(pid, rustix::process::Signal::KILL);
+        panic!("1mcp {arguments:?} still ran after {BOUND:?}");
+    };
+    output.expect("waiting does not panic").expect("its output can be read")
 }
