@@ -35,6 +35,9 @@ const BOTH: HeaderValue = HeaderValue::from_static("application/json, text/event
 const STREAM: HeaderValue = HeaderValue::from_static("text/event-stream");
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
 
+/// Headers that we usually add to those of the entry.
+const MOST_HEADERS: usize = 9;
+
 /// How long connecting may take.
 const CONNECT: Duration = Duration::from_secs(10);
 
@@ -148,6 +151,7 @@ impl HttpLink {
         *request.method_mut() = verb;
         *request.uri_mut() = self.target.clone();
         let headers = request.headers_mut();
+        headers.reserve(self.configured.len() + MOST_HEADERS);
         headers.extend(self.configured.clone());
         if let Some(version) = &negotiated.version {
             headers.insert(VERSION, version.clone());
@@ -304,8 +308,9 @@ fn is_stream(headers: &HeaderMap) -> bool {
 }
 
 fn has_type(headers: &HeaderMap, wanted: &str) -> bool {
-    let value = headers.get(CONTENT_TYPE).and_then(|v| v.to_str().ok()).unwrap_or_default();
-    value.split(';').next().is_some_and(|essence| essence.trim().eq_ignore_ascii_case(wanted))
+    let Some(value) = headers.get(CONTENT_TYPE).map(HeaderValue::as_bytes) else { return false };
+    let essence = value.split(|byte| *byte == b';').next().unwrap_or_default();
+    essence.trim_ascii().eq_ignore_ascii_case(wanted.as_bytes())
 }
 
 /// An SSE body read as JSON-RPC messages.
@@ -471,10 +476,11 @@ impl HttpCall {
     fn judge(&self, response: HttpResponse) -> Result<Stage, CallError> {
         self.link.keep_session(&response.headers);
         let status = response.status;
-        if status == StatusCode::OK && is_stream(&response.headers) {
+        let is_json = has_type(&response.headers, "application/json");
+        if !is_json && status == StatusCode::OK && is_stream(&response.headers) {
             return Ok(Stage::Stream(Box::new(EventStream::new(response.body, &self.link.limits))));
         }
-        if has_type(&response.headers, "application/json") {
+        if is_json {
             let limit = self.link.limits.message_bytes;
             return Ok(Stage::Json(status, Box::pin(response.body.collect(limit))));
         }

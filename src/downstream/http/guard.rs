@@ -61,13 +61,13 @@ impl Guard {
 
     /// Lets a request in, or says why not.
     pub fn check(&self, head: &Parts) -> Result<Permit, Refusal> {
-        let host = one(&head.headers, &HOST).ok_or(Refusal::BadHost)?.to_ascii_lowercase();
-        let target = head.uri.authority().map(|authority| authority.as_str().to_ascii_lowercase());
-        if target.is_some_and(|target| target != host) {
+        let host = one(&head.headers, &HOST).ok_or(Refusal::BadHost)?;
+        let target = head.uri.authority().map(http::uri::Authority::as_str);
+        if target.is_some_and(|target| !target.eq_ignore_ascii_case(host)) {
             return Err(Refusal::BadHost);
         }
-        if !self.is_our_host(&host) {
-            return Err(Refusal::ForeignHost(printable(&host)));
+        if !self.is_our_host(host) {
+            return Err(Refusal::ForeignHost(printable(host)));
         }
         self.check_origin(&head.headers)?;
         Ok(Permit::dangerously_for_anyone_on_this_machine())
@@ -89,7 +89,8 @@ impl Guard {
 
     fn is_our_host(&self, host: &str) -> bool {
         let name = without_port(host);
-        is_this_machine(name) || self.hosts.iter().any(|ours| ours == host || ours == name)
+        let is = |ours: &String| ours.eq_ignore_ascii_case(host) || ours.eq_ignore_ascii_case(name);
+        is_this_machine(name) || self.hosts.iter().any(is)
     }
 
     fn is_our_origin(&self, origin: &str) -> bool {
@@ -119,7 +120,7 @@ fn without_port(host: &str) -> &str {
 }
 
 fn is_this_machine(name: &str) -> bool {
-    matches!(name, "localhost" | "127.0.0.1" | "[::1]")
+    name.eq_ignore_ascii_case("localhost") || matches!(name, "127.0.0.1" | "[::1]")
 }
 
 /// Bounded and harmless, for a log line and an answer.

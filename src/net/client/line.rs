@@ -52,8 +52,15 @@ impl Line {
     ) -> Result<Response<Incoming>, Failure> {
         let mut response = pin!(self.sender.try_send_request(request));
         let connection = &mut self.connection;
-        let answer =
-            poll_fn(|cx| poll_until(connection, cx, || response.as_mut().poll(&mut quiet())));
+        let mut is_sent = false;
+        let answer = poll_fn(|cx| {
+            let mut ready = || response.as_mut().poll(&mut quiet());
+            if std::mem::replace(&mut is_sent, true) {
+                return poll_until(connection, cx, ready);
+            }
+            drive(connection, cx); // there cannot be an answer before this
+            ready()
+        });
         answer.await.map_err(|mut error| match error.take_message() {
             Some(unsent) => Failure::Unsent(Box::new(unsent)),
             None => Failure::Sent(error.into_error().into()),
