@@ -13,6 +13,7 @@ use crate::sys::random::Random;
 use crate::sys::signal::{Hangup, Shutdown};
 use crate::sys::spawn::{Spawner, own_program};
 use std::net::SocketAddr;
+use std::num::NonZero;
 use std::sync::Arc;
 
 /// Runs the gateway.
@@ -77,9 +78,14 @@ fn start_log(config: &Config) -> Result<(), Failure> {
     observe::init(level, format).map_err(|e| Failure::failed(e.to_string()))
 }
 
-/// The runtime of every command that talks to somebody.
+/// The runtime of every command that talks to somebody. It works on half of the processors: the
+/// clients and servers of this machine want the others, and with fewer workers fewer answers are
+/// handed from one processor to another.
 pub(super) fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
-    let built = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+    let processors = std::thread::available_parallelism().map_or(1, NonZero::get);
+    let workers = (processors / 2).max(1);
+    let built =
+        tokio::runtime::Builder::new_multi_thread().worker_threads(workers).enable_all().build();
     built.map_err(|e| Failure::failed(format!("cannot start: {e}")))
 }
 

@@ -308,8 +308,9 @@ fn is_stream(headers: &HeaderMap) -> bool {
 }
 
 fn has_type(headers: &HeaderMap, wanted: &str) -> bool {
-    let value = headers.get(CONTENT_TYPE).and_then(|v| v.to_str().ok()).unwrap_or_default();
-    value.split(';').next().is_some_and(|essence| essence.trim().eq_ignore_ascii_case(wanted))
+    let Some(value) = headers.get(CONTENT_TYPE).map(HeaderValue::as_bytes) else { return false };
+    let essence = value.split(|byte| *byte == b';').next().unwrap_or_default();
+    essence.trim_ascii().eq_ignore_ascii_case(wanted.as_bytes())
 }
 
 /// An SSE body read as JSON-RPC messages.
@@ -475,10 +476,11 @@ impl HttpCall {
     fn judge(&self, response: HttpResponse) -> Result<Stage, CallError> {
         self.link.keep_session(&response.headers);
         let status = response.status;
-        if status == StatusCode::OK && is_stream(&response.headers) {
+        let is_json = has_type(&response.headers, "application/json");
+        if !is_json && status == StatusCode::OK && is_stream(&response.headers) {
             return Ok(Stage::Stream(Box::new(EventStream::new(response.body, &self.link.limits))));
         }
-        if has_type(&response.headers, "application/json") {
+        if is_json {
             let limit = self.link.limits.message_bytes;
             return Ok(Stage::Json(status, Box::pin(response.body.collect(limit))));
         }

@@ -14,6 +14,8 @@ pub type Refused = Box<Response<Outgoing>>;
 /// An answer, or the answer to a fault.
 pub type Answered = Result<Response<Outgoing>, Refused>;
 
+/// What the official SDKs accept, as they write it.
+const USUAL: &[u8] = b"application/json, text/event-stream";
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
 const PLAIN: HeaderValue = HeaderValue::from_static("text/plain; charset=utf-8");
 const STREAM: HeaderValue = HeaderValue::from_static("text/event-stream");
@@ -36,11 +38,15 @@ pub struct Accept {
 impl Accept {
     /// Reads the header; without one, everything is taken. `None` when neither type is.
     pub fn read(headers: &HeaderMap) -> Option<Self> {
-        if !headers.contains_key(ACCEPT) {
-            return Some(Self { json: true, stream: true });
+        let both = Self { json: true, stream: true };
+        let mut values = headers.get_all(ACCEPT).iter().peekable();
+        match values.peek() {
+            None => return Some(both),
+            Some(value) if value.as_bytes() == USUAL => return Some(both),
+            Some(_) => {}
         }
         let mut accept = Self { json: false, stream: false };
-        for value in headers.get_all(ACCEPT) {
+        for value in values {
             for part in value.as_bytes().split(|byte| *byte == b',') {
                 let kind = part.split(|byte| *byte == b';').next().unwrap_or_default();
                 let is = |known: &str| kind.trim_ascii().eq_ignore_ascii_case(known.as_bytes());
