@@ -1,7 +1,9 @@
 //! Introductions in both eras and both directions: who we are to clients, who upstreams are to us.
 
 use crate::bridge::request::own_members;
-use crate::mcp::{Era, ListKind, LogLevel, Method, Revision, ServerCapabilities, meta};
+use crate::mcp::{
+    ClientCapabilities, Era, ListKind, LogLevel, Method, Revision, ServerCapabilities, meta,
+};
 use crate::wire::json::{self, Kind, Object};
 use crate::wire::jsonrpc::error::result_json;
 use crate::wire::jsonrpc::{Call, Code, Outcome, Rejected, RequestId, Response};
@@ -39,11 +41,12 @@ pub fn discover_request(id: u64, revision: Revision) -> Bytes {
     own_request(id, Method::Discover, revision, "")
 }
 
-/// `initialize` of ours: nothing is declared that could not be bridged.
-pub fn initialize_request(id: u64) -> Bytes {
+/// `initialize` of ours, which declares what can be asked for through this connection.
+pub fn initialize_request(id: u64, capabilities: &ClientCapabilities) -> Bytes {
     Bytes::from(format!(
-        "{{\"jsonrpc\":\"2.0\",\"id\":{id},\"method\":\"initialize\",\"params\":{{\"protocolVersion\":\"{}\",\"capabilities\":{{}},\"clientInfo\":{}}}}}",
+        "{{\"jsonrpc\":\"2.0\",\"id\":{id},\"method\":\"initialize\",\"params\":{{\"protocolVersion\":\"{}\",\"capabilities\":{},\"clientInfo\":{}}}}}",
         Revision::LATEST_LEGACY.as_str(),
+        capabilities.to_json(Era::Legacy),
         meta::OURSELVES,
     ))
 }
@@ -192,6 +195,8 @@ pub fn read_initialize_result(response: &Response) -> Result<Peer, String> {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct InitializeParams {
     requested: Option<Revision>,
+    /// What the client can be asked for.
+    pub capabilities: ClientCapabilities,
 }
 
 impl InitializeParams {
@@ -219,7 +224,10 @@ pub fn read_initialize(call: &Call) -> Result<InitializeParams, Rejected> {
             return Err(invalid(text));
         }
     }
-    Ok(InitializeParams { requested: Revision::parse(&version) })
+    let capabilities = call.param("capabilities");
+    let capabilities = capabilities.and_then(|value| Object::read(&call.bytes, value.span).ok());
+    let capabilities = ClientCapabilities::read(&call.bytes, &capabilities.unwrap_or_default());
+    Ok(InitializeParams { requested: Revision::parse(&version), capabilities })
 }
 
 /// The result of `initialize`.
@@ -321,7 +329,7 @@ mod tests {
     fn our_own_messages_are_messages() {
         for message in [
             discover_request(1, Revision::MODERN),
-            initialize_request(2),
+            initialize_request(2, &ClientCapabilities::bridged()),
             initialized_notification(),
             list_request(3, Revision::MODERN, ListKind::Tools, Some(&Bytes::from_static(b"\"\""))),
             list_request(3, Revision::LATEST_LEGACY, ListKind::Tools, None),
@@ -347,7 +355,10 @@ mod tests {
         assert!(read_initialize_result(&answer(result)).expect("a peer").capabilities.completions);
         assert!(peer(r#""result":{"protocolVersion":"2026-07-28","capabilities":{}}"#).is_err());
         assert!(peer(r#""error":{"code":-32600,"message":"no"}"#).is_err());
-        let requested = |text| InitializeParams { requested: Revision::parse(text) }.negotiate();
+        let requested = |text| {
+            let (requested, capabilities) = (Revision::parse(text), ClientCapabilities::default());
+            InitializeParams { requested, capabilities }.negotiate()
+        };
         assert_eq!(requested("2025-03-26"), Revision::V2025_03_26);
         assert_eq!(requested("2026-07-28"), Revision::V2025_11_25);
         assert_eq!(requested("1999-01-01"), Revision::V2025_11_25);

@@ -9,5 +9,6 @@ pub(crate) mod fuzz;
 pub mod initialize;
 pub mod listen;
 pub mod notification;
+pub mod question;
 pub mod request;
 pub mod response;

@@ -71,6 +71,11 @@ fn tagged(subscription: Option<&[u8]>) -> Option<Vec<u8>> {
     subscription.map(|id| [b"\"_meta\":{", tag(id).as_slice(), b"}"].concat())
 }
 
+/// A request of ours is not waited for any more.
+pub fn cancelled(id: u64) -> Bytes {
+    build(Method::Cancelled, &[format!("\"requestId\":{id}").as_bytes()])
+}
+
 /// A list has changed; `subscription` is the client's listen request, if it has one.
 pub fn list_changed(kind: ListKind, subscription: Option<&[u8]>) -> Bytes {
     let tag = tagged(subscription);

@@ -4,11 +4,12 @@
 //! client went away: a disconnect is not a cancellation in these revisions.
 
 use crate::bridge::listen::Filter;
-use crate::mcp::{LogLevel, Revision};
-use crate::relay::{Cancel, Endpoint, Exchange, Hub, Outlet, Step, World};
+use crate::bridge::question::Reply;
+use crate::mcp::{ClientCapabilities, LogLevel, Revision};
+use crate::relay::{Asked, Cancel, Endpoint, Exchange, Hub, Outlet, Step, World};
 use crate::sys::random::Random;
 use crate::task::Scope;
-use crate::wire::jsonrpc::RequestId;
+use crate::wire::jsonrpc::{RequestId, Response};
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -30,6 +31,12 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+/// What a session is opened with: where, in which revision, by a client that can do what.
+pub type Opened = (Endpoint, Revision, ClientCapabilities);
+
+/// Most questions of one session that wait for an answer.
+pub const MOST_ASKED: usize = 1024;
+
 /// One legacy session.
 #[derive(Debug)]
 pub struct Session {
@@ -39,6 +46,8 @@ pub struct Session {
     pub endpoint: Endpoint,
     /// The revision that was negotiated.
     pub revision: Revision,
+    /// What the client can be asked for.
+    pub capabilities: ClientCapabilities,
     /// What its GET stream will bring.
     pub outlet: Arc<Outlet>,
     /// Counts the GET streams that were opened.
@@ -58,10 +67,13 @@ struct State {
     unused: bool,
     streams: usize,
     ended: bool,
+    /// What the client was asked, by the ids of our requests.
+    asked: HashMap<u64, Asked>,
+    next_id: u64,
 }
 
 impl Session {
-    fn new(id: String, endpoint: Endpoint, revision: Revision) -> Self {
+    fn new(id: String, (endpoint, revision, capabilities): Opened) -> Self {
         let outlet = Arc::new(Outlet::new(endpoint, None, Filter::all_lists()));
         let state = State {
             level: None,
@@ -71,9 +83,11 @@ impl Session {
             unused: true,
             streams: 0,
             ended: false,
+            asked: HashMap::new(),
+            next_id: 1,
         };
         let (streams, state) = (watch::Sender::new(0), Mutex::new(state));
-        Self { id, endpoint, revision, outlet, streams, state }
+        Self { id, endpoint, revision, capabilities, outlet, streams, state }
     }
 
     /// The least level of log messages that the client has asked for.
@@ -113,6 +127,35 @@ impl Session {
         }
     }
 
+    /// Notes a question; the id of the request that puts it to the client. `None` when too many
+    /// wait already.
+    pub fn ask(&self, asked: Asked) -> Option<u64> {
+        let mut state = lock(&self.state);
+        state.asked.retain(|_, asked| !asked.is_over());
+        if state.ended || state.asked.len() >= MOST_ASKED {
+            return None;
+        }
+        let id = state.next_id;
+        state.next_id += 1;
+        state.asked.insert(id, asked);
+        Some(id)
+    }
+
+    /// The client has answered; what nobody has asked is passed over.
+    pub fn answered(&self, response: &Response) {
+        let id = response.id.as_ref().and_then(RequestId::number);
+        match id.and_then(|id| lock(&self.state).asked.remove(&id)) {
+            Some(asked) => asked.answer(Reply::of_response(response)),
+            None => log::debug!("a client answers what it was not asked"),
+        }
+    }
+
+    /// A question is not asked any more; whether it was still open.
+    pub fn withdraw(&self, id: u64) -> bool {
+        let asked = lock(&self.state).asked.remove(&id);
+        asked.is_some()
+    }
+
     fn touch(&self) {
         let mut state = lock(&self.state);
         (state.last_used, state.unused) = (Instant::now(), false);
@@ -133,8 +176,10 @@ impl Session {
             let mut state = lock(&self.state);
             state.ended = true;
             state.free.clear();
-            std::mem::take(&mut state.flights)
+            (std::mem::take(&mut state.flights), std::mem::take(&mut state.asked))
         };
+        let (flights, asked) = flights;
+        drop(asked);
         for (_, cancel) in flights.iter().flatten() {
             cancel.cancel();
         }
@@ -160,6 +205,13 @@ impl Session {
 pub struct Flight {
     session: Arc<Session>,
     place: usize,
+}
+
+impl Flight {
+    /// The session that the request is of.
+    pub fn session(&self) -> &Arc<Session> {
+        &self.session
+    }
 }
 
 impl Drop for Flight {
@@ -216,20 +268,14 @@ impl Sessions {
     }
 
     /// Opens a session; `None` when there are too many and none has been idle for [`ROOM`].
-    pub fn open(
-        &self,
-        endpoint: Endpoint,
-        revision: Revision,
-        hub: &Hub,
-        world: &World,
-    ) -> Option<Arc<Session>> {
+    pub fn open(&self, opened: Opened, hub: &Hub, world: &World) -> Option<Arc<Session>> {
         if lock(&self.table).len() >= self.most {
             let now = Instant::now();
             let mut idle = self.idle(now, ROOM_UNUSED).into_iter();
             let oldest = idle.find(|session| session.makes_room(now))?;
             self.close(&oldest, hub, world);
         }
-        let session = Arc::new(Session::new(self.random.hex128(), endpoint, revision));
+        let session = Arc::new(Session::new(self.random.hex128(), opened));
         lock(&self.table).insert(session.id.clone(), Arc::clone(&session));
         hub.add(&session.outlet);
         Some(session)
@@ -274,7 +320,7 @@ impl Sessions {
         let stopping = self.scope.token();
         self.scope.spawn("exchange without client", async move {
             let rest = async {
-                let more = |step: &Step| matches!(step, Step::Notification(_) | Step::Quiet);
+                let more = |step: &Step| !matches!(step, Step::Answer(_) | Step::Cancelled);
                 while more(&exchange.next(Duration::MAX).await) {}
             };
             tokio::select! {

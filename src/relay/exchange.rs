@@ -4,10 +4,12 @@
 //! upstream and frees its slot.
 
 use crate::bridge::notification;
+use crate::bridge::question::{Question, Reply};
 use crate::bridge::response::{Bridged, ResponseEdit, response};
-use crate::mcp::{Era, LogLevel, Method, Revision};
+use crate::mcp::{ClientCapabilities, Era, LogLevel, Method, Revision};
+use crate::relay::asking::{ANSWER_TIME, Asked, Asking};
 use crate::upstream::{Call, CallError, Event, Link, Ticket, Upstream};
-use crate::wire::jsonrpc::{Code, Notification, Rejected, RequestId, Response};
+use crate::wire::jsonrpc::{Code, Notification, Rejected, Request, RequestId, Response};
 use bytes::Bytes;
 use std::pin::Pin;
 use std::sync::{Arc, Weak};
@@ -39,6 +41,10 @@ impl Cancel {
 pub enum Step {
     /// A notification that belongs to the request.
     Notification(Bytes),
+    /// The upstream asks something of the client; dropping it declines.
+    Ask(Asked),
+    /// The upstream does not wait for the answer to this question any more.
+    Withdraw(u64),
     /// The answer; nothing follows.
     Answer(Answer),
     /// The client has cancelled the request; nothing follows.
@@ -100,6 +106,11 @@ impl Deadline {
         self.due = (Instant::now() + self.idle).min(self.end);
     }
 
+    /// A person is asked: that is no idle time.
+    fn allow(&mut self, time: Duration) {
+        self.due = (Instant::now() + time).min(self.end);
+    }
+
     /// The timer, set to ring after `patience`, or when it has taken too long. To set it to a
     /// later time than before costs next to nothing.
     fn timer(&mut self, patience: Duration) -> Pin<&mut Sleep> {
@@ -134,6 +145,8 @@ pub(super) struct Ends {
     /// Log messages from this level on are wanted.
     pub(super) level: Option<LogLevel>,
     pub(super) personal: bool,
+    /// What the client can be asked for.
+    pub(super) capabilities: ClientCapabilities,
 }
 
 /// One request on its way.
@@ -144,12 +157,23 @@ pub struct Exchange {
     deadline: Deadline,
     progress: Option<f64>,
     cancel: Arc<Cancel>,
+    /// `None` until the upstream asks something.
+    asking: Option<Box<Asking>>,
     /// Its place among the requests under way at the upstream.
     _ticket: Ticket,
 }
 
+/// The next reply to a question of the upstream.
+async fn replied(asking: &mut Option<Box<Asking>>) -> (RequestId, Reply) {
+    match asking {
+        Some(asking) => asking.reply().await,
+        None => std::future::pending().await,
+    }
+}
+
 enum Turn {
     Event(Result<Event, CallError>),
+    Reply(RequestId, Reply),
     Rings,
     Cancelled,
 }
@@ -159,7 +183,7 @@ impl Exchange {
         let timeouts = &ends.upstream.entry.timeouts;
         let deadline = Deadline::new(timeouts.idle, timeouts.total);
         let (call, cancel) = (Some(call), Arc::default());
-        Self { ends, call, deadline, progress: None, cancel, _ticket: ticket }
+        Self { ends, call, deadline, progress: None, cancel, asking: None, _ticket: ticket }
     }
 
     /// The same exchange, which this ends.
@@ -176,14 +200,21 @@ impl Exchange {
                 biased;
                 event = call.next() => Turn::Event(event),
                 () = self.cancel.cancelled() => Turn::Cancelled,
+                (request, reply) = replied(&mut self.asking) => Turn::Reply(request, reply),
                 () = self.deadline.timer(patience) => Turn::Rings,
             };
             match turn {
                 Turn::Event(Ok(Event::Notification(notification))) => {
-                    if let Some(bytes) = self.notification(&notification) {
-                        return Step::Notification(bytes);
+                    if let Some(step) = self.notification(&notification) {
+                        return step;
                     }
                 }
+                Turn::Event(Ok(Event::Request(request))) => {
+                    if let Some(asked) = self.asked(&request) {
+                        return Step::Ask(asked);
+                    }
+                }
+                Turn::Reply(request, reply) => self.reply(&request, &reply),
                 Turn::Event(Ok(Event::Response(response))) => {
                     self.call = None;
                     return Step::Answer(self.answer(&response));
@@ -205,16 +236,52 @@ impl Exchange {
         }
     }
 
-    fn notification(&mut self, notification: &Notification) -> Option<Bytes> {
+    fn notification(&mut self, notification: &Notification) -> Option<Step> {
         match notification.call.method_name().as_ref() {
-            "notifications/progress" => self.progress(notification),
+            "notifications/progress" => self.progress(notification).map(Step::Notification),
+            "notifications/cancelled" => {
+                let id = notification.call.param("requestId")?;
+                let id = RequestId::from_token(notification.call.slice(id.span));
+                self.asking.as_mut()?.withdraw(&id).map(Step::Withdraw)
+            }
             "notifications/message" => {
                 let level = notification.call.param_text("level");
                 let level = level.and_then(|level| LogLevel::parse(&level))?;
                 let wanted = self.ends.level.is_some_and(|least| level >= least);
-                wanted.then(|| notification.call.bytes.clone())
+                wanted.then(|| Step::Notification(notification.call.bytes.clone()))
             }
             _ => None,
+        }
+    }
+
+    /// A request of the upstream, if this client can be asked; otherwise it is declined.
+    fn asked(&mut self, request: &Request) -> Option<Asked> {
+        let space = self.ends.prefixed.then(|| self.ends.upstream.slug().to_owned());
+        let asked = match Question::of_request(request) {
+            Some(question) => question.check(&self.ends.capabilities).and_then(|()| {
+                let asking = self.asking.get_or_insert_default();
+                asking.ask(question, request.id.detached(), space).ok_or("too many questions wait")
+            }),
+            None => Err("not a request that clients serve"),
+        };
+        match asked {
+            Ok(asked) => {
+                self.deadline.allow(ANSWER_TIME);
+                Some(asked)
+            }
+            Err(why) => {
+                self.reply(&request.id, &Reply::Unanswered(why));
+                None
+            }
+        }
+    }
+
+    fn reply(&mut self, request: &RequestId, reply: &Reply) {
+        if let Some(call) = &self.call {
+            call.reply(reply.response(request));
+        }
+        if self.asking.as_ref().is_none_or(|asking| asking.is_empty()) {
+            self.deadline.extend();
         }
     }
 

@@ -7,7 +7,7 @@ use crate::catalog::merge::Target;
 use crate::catalog::param_header::ParamHeaders;
 use crate::catalog::single::render_single;
 use crate::mcp::capability::ServerCapabilities;
-use crate::mcp::{Era, ListKind, LogLevel, Method, Revision, Routing};
+use crate::mcp::{ClientCapabilities, Era, ListKind, LogLevel, Method, Revision, Routing};
 use crate::oauth::Permit;
 use crate::relay::Hub;
 use crate::relay::exchange::{Ends, Exchange};
@@ -37,6 +37,8 @@ pub struct Caller {
     pub level: Option<LogLevel>,
     /// It takes notifications with its answer.
     pub streams: bool,
+    /// What it can be asked for while its request is under way.
+    pub capabilities: ClientCapabilities,
 }
 
 /// What a legacy client hears that has not said what it wants to hear.
@@ -200,6 +202,7 @@ impl Relay {
             prefixed: endpoint == Endpoint::Aggregate,
             level: caller.hears(),
             personal: permit.is_personal(),
+            capabilities: caller.capabilities,
         };
         Ok(Exchange::new(ends, call, ticket))
     }
@@ -443,7 +446,7 @@ fn prepare(
         Era::Modern => caller.level, // it is asked for no more than the client has asked for
     };
     let wants_log = wanted.is_some() && caller.streams;
-    Outbound { body, method: method.name(), name, params, wants_log }
+    Outbound { body, method: method.name(), name, params, wants_log, of_client: true }
 }
 
 fn mirrored_name(route: &Route, method: Method, message: &Request) -> Option<String> {

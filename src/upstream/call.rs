@@ -3,9 +3,10 @@
 //! Who holds the [`Call`] owns the request: dropping it before its end cancels it upstream, as
 //! the transport and the era want it, and frees its slot, at whatever await it is dropped.
 
+use crate::upstream::decline;
 use crate::upstream::http::HttpCall;
 use crate::upstream::pending::PipeCall;
-use crate::wire::jsonrpc::{Message, Notification, Response};
+use crate::wire::jsonrpc::{Message, Notification, Request, Response};
 use bytes::Bytes;
 use std::fmt;
 
@@ -22,6 +23,8 @@ pub struct Outbound {
     pub params: Vec<(String, String)>,
     /// Whether log messages for this request are wanted at all.
     pub wants_log: bool,
+    /// It is of a client: the upstream may ask something because of it.
+    pub of_client: bool,
 }
 
 /// What comes back for a request.
@@ -29,6 +32,8 @@ pub struct Outbound {
 pub enum Event {
     /// Progress or a log message that belongs to this request.
     Notification(Notification),
+    /// The upstream asks something of the client, and waits for [`Call::reply`].
+    Request(Request),
     /// The end of the request.
     Response(Response),
 }
@@ -90,12 +95,23 @@ impl Call {
         }
     }
 
-    /// The response, passing over notifications.
+    /// The response to a request of our own, passing over notifications: there is nobody who
+    /// could be asked anything.
     pub async fn response(mut self) -> Result<Response, CallError> {
         loop {
-            if let Event::Response(response) = self.next().await? {
-                return Ok(response);
+            match self.next().await? {
+                Event::Response(response) => return Ok(response),
+                Event::Request(request) => self.reply(decline(&request)),
+                Event::Notification(_) => {}
             }
+        }
+    }
+
+    /// Sends the response to an [`Event::Request`].
+    pub fn reply(&self, response: Bytes) {
+        match self {
+            Self::Pipe(call) => call.reply(response),
+            Self::Http(call) => call.reply(response),
         }
     }
 }

@@ -8,13 +8,13 @@ use crate::base::limits::Limits;
 use crate::bridge::initialize;
 use crate::mcp::{Era, Method, meta};
 use crate::net::body::Outgoing;
-use crate::net::client::{Body, Client, ClientError, Response as HttpResponse, Waits};
+use crate::net::client::{Client, ClientError, Response as HttpResponse, Waits};
 use crate::task::Scope;
 use crate::upstream::CallError;
 use crate::upstream::call::{Event, Outbound, Unrequested};
+use crate::upstream::events::EventStream;
 use crate::wire::header;
 use crate::wire::jsonrpc::{Message, Notification, Request, Response};
-use crate::wire::sse::decode::EventDecoder;
 use bytes::Bytes;
 use http::header::{ACCEPT, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
 use http::{Method as Verb, StatusCode, Uri};
@@ -290,7 +290,7 @@ fn mirror(
     Ok(())
 }
 
-fn failed(error: ClientError) -> CallError {
+pub(super) fn failed(error: ClientError) -> CallError {
     let source = std::error::Error::source(&error).map(|e| format!(" ({e})")).unwrap_or_default();
     let text = format!("{error}{source}");
     let refused = std::io::ErrorKind::ConnectionRefused;
@@ -311,47 +311,6 @@ fn has_type(headers: &HeaderMap, wanted: &str) -> bool {
     let Some(value) = headers.get(CONTENT_TYPE).map(HeaderValue::as_bytes) else { return false };
     let essence = value.split(|byte| *byte == b';').next().unwrap_or_default();
     essence.trim_ascii().eq_ignore_ascii_case(wanted.as_bytes())
-}
-
-/// An SSE body read as JSON-RPC messages.
-#[derive(Debug)]
-pub struct EventStream {
-    body: Body,
-    decoder: EventDecoder,
-    /// The id of the last event, for resuming.
-    pub last_event: Option<String>,
-    /// The reconnection time the upstream asked for.
-    pub retry: Option<Duration>,
-}
-
-impl EventStream {
-    fn new(body: Body, limits: &Limits) -> Self {
-        let decoder = EventDecoder::new(limits.event_bytes);
-        Self { body, decoder, last_event: None, retry: None }
-    }
-
-    /// The next message; `None` at the end of the stream. Cancel safe.
-    pub async fn next(&mut self) -> Result<Option<Message>, CallError> {
-        loop {
-            for event in self.decoder.by_ref() {
-                let event = event.map_err(|e| CallError::BadAnswer(e.to_string()))?;
-                self.retry = event.retry.map(Duration::from_millis).or(self.retry);
-                if let Some(id) = event.id {
-                    self.last_event = Some(id.into_string());
-                }
-                // a priming event has no data; events of other names are not ours to read
-                if event.data.is_empty() || event.event.is_some() {
-                    continue;
-                }
-                let message = Message::parse(event.data);
-                return message.map(Some).map_err(|e| CallError::BadAnswer(e.message.into_owned()));
-            }
-            match self.body.chunk().await.map_err(failed)? {
-                Some(chunk) => self.decoder.push(chunk),
-                None => return Ok(None),
-            }
-        }
-    }
 }
 
 type Sending = Pin<Box<dyn Future<Output = Result<HttpResponse, ClientError>> + Send>>;
@@ -410,10 +369,15 @@ impl HttpCall {
         Ok(())
     }
 
+    /// Sends the response to a request of the upstream.
+    pub fn reply(&self, response: Bytes) {
+        self.link.notify_later("upstream answer", response);
+    }
+
     /// See [`crate::upstream::call::Call::next`].
     pub async fn next(&mut self) -> Result<Event, CallError> {
         let outcome = self.advance().await;
-        if !matches!(outcome, Ok(Event::Notification(_))) {
+        if !matches!(outcome, Ok(Event::Notification(_) | Event::Request(_))) {
             self.stage = Stage::Ended;
         }
         outcome
@@ -531,10 +495,12 @@ impl HttpCall {
             Message::Response(_) => {
                 Err(CallError::BadAnswer("its stream answers another request".into()))
             }
-            Message::Request(request) => {
+            Message::Request(request) if request.call.method_name() == Method::Ping.name() => {
                 self.link.answer(&request);
                 Ok(None)
             }
+            // its place on this stream says who caused it
+            Message::Request(request) => Ok(Some(Event::Request(request))),
         }
     }
 

@@ -410,15 +410,14 @@ impl Reader {
         }
     }
 
-    /// A server may ping at any time; what else it asks for cannot be attributed to one of our
-    /// callers on a shared connection, so it is declined.
+    /// A server may ping at any time; what else it asks for goes to the one who caused it, or is
+    /// declined.
     fn request(&self, request: Request) {
-        let answer = if request.call.method_name() == "ping" {
-            crate::wire::jsonrpc::error::result_json(&request.id, b"{}")
-        } else {
-            crate::upstream::decline(&request)
-        };
-        self.sink.send_later(answer);
+        if request.call.method_name() == Method::Ping.name() {
+            self.sink.send_later(crate::wire::jsonrpc::error::result_json(&request.id, b"{}"));
+        } else if !self.pending.ask(&request) {
+            self.sink.send_later(crate::upstream::decline(&request));
+        }
     }
 
     /// What is announced once must not be lost because of what is repeated: updates of resources
@@ -479,7 +478,12 @@ mod tests {
         let scope = Scope::root("test");
         let (lines, _theirs) = open(&scope);
         let mut call = lines.reserve().expect("a slot");
-        call.send(vec![Bytes::from_static(b"{}")], false).await.expect("it is open");
+        call.send(crate::upstream::Outbound {
+            body: vec![Bytes::from_static(b"{}")],
+            ..crate::upstream::Outbound::default()
+        })
+        .await
+        .expect("it is open");
         drop(scope);
         assert!(matches!(call.next().await, Err(CallError::Gone(_))));
         assert!(matches!(lines.reserve(), Err(CallError::NotConnected(_))));

@@ -6,7 +6,7 @@
 
 use crate::bridge::initialize::{self, Peer, Verdict};
 use crate::config::ProtocolPin;
-use crate::mcp::{Era, LogLevel, Revision};
+use crate::mcp::{ClientCapabilities, Era, LogLevel, Revision};
 use crate::upstream::CallError;
 use crate::upstream::call::{Call, Outbound};
 use crate::upstream::http::HttpLink;
@@ -122,7 +122,7 @@ impl Call {
     /// Sends the request, which must carry [`Self::id`].
     pub async fn send(&mut self, outbound: Outbound) -> Result<(), CallError> {
         match self {
-            Self::Pipe(call) => call.send(outbound.body, outbound.wants_log).await,
+            Self::Pipe(call) => call.send(outbound).await,
             Self::Http(call) => call.send(outbound),
         }
     }
@@ -256,9 +256,14 @@ async fn probe(wire: &Wire, revision: Revision) -> Result<Verdict, HandshakeErro
     Ok(initialize::probe_verdict(&call.response().await?))
 }
 
+/// What a connection declares that serves several clients.
+fn introduce(id: u64) -> Bytes {
+    initialize::initialize_request(id, &ClientCapabilities::bridged())
+}
+
 async fn initialize_only(wire: &Wire) -> Result<Peer, HandshakeError> {
     wire.forget();
-    let call = wire.begin("initialize", initialize::initialize_request).await?;
+    let call = wire.begin("initialize", introduce).await?;
     read_initialized(&call.response().await?)
 }
 
@@ -271,7 +276,7 @@ fn read_initialized(response: &Response) -> Result<Peer, HandshakeError> {
 /// refuses the other.
 async fn slow(wire: &Wire, mut probe: Call) -> Result<Peer, HandshakeError> {
     wire.forget();
-    let initialize = wire.begin("initialize", initialize::initialize_request).await?;
+    let initialize = wire.begin("initialize", introduce).await?;
     let response = initialize.response().await?;
     if response.error_code() != Some(-32022) {
         return read_initialized(&response);

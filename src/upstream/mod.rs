@@ -4,6 +4,7 @@
 //! [`Link`] is one connection of it, and comes and goes. Nothing here knows who asks.
 
 pub mod call;
+pub mod events;
 pub mod http;
 pub mod lines;
 pub mod link;

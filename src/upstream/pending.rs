@@ -4,9 +4,9 @@
 //! others of that upstream. So every request has its own bounded inbox: notifications are dropped
 //! when it is full, the response has a reserved place.
 
-use crate::upstream::call::{CallError, Event};
+use crate::upstream::call::{CallError, Event, Outbound};
 use crate::upstream::lines::LineSink;
-use crate::wire::jsonrpc::{Notification, RequestId, Response};
+use crate::wire::jsonrpc::{Notification, Request, RequestId, Response};
 use bytes::Bytes;
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -51,6 +51,8 @@ struct Slot {
     generation: u64,
     inbox: Option<Arc<Inbox>>,
     wants_log: bool,
+    /// The upstream may ask something because of this request.
+    of_client: bool,
 }
 
 /// Where the answer to one request arrives.
@@ -62,10 +64,19 @@ struct Inbox {
 
 #[derive(Debug, Default)]
 struct Arrived {
-    notifications: VecDeque<Notification>,
+    events: VecDeque<Event>,
     /// Bytes of the notifications.
     bytes: usize,
     end: Option<Result<Response, CallError>>,
+}
+
+/// The bytes that an event keeps.
+fn size(event: &Event) -> usize {
+    match event {
+        Event::Notification(notification) => notification.call.bytes.len(),
+        Event::Request(request) => request.call.bytes.len(),
+        Event::Response(response) => response.bytes.len(),
+    }
 }
 
 impl Inbox {
@@ -74,24 +85,27 @@ impl Inbox {
         self.wake.notify_one();
     }
 
-    fn note(&self, notification: Notification) {
+    /// Keeps an event until it is taken; `false` when there is no room for it.
+    fn note(&self, event: Event) -> bool {
         let mut state = lock(&self.state);
-        let size = notification.call.bytes.len();
+        let size = size(&event);
         let room = state.bytes == 0 || state.bytes + size <= MAX_WAITING_BYTES;
-        if room && state.notifications.len() < MAX_WAITING_NOTIFICATIONS {
-            state.bytes += size;
-            state.notifications.push_back(notification);
-            drop(state);
-            self.wake.notify_one();
+        if !room || state.events.len() >= MAX_WAITING_NOTIFICATIONS {
+            return false;
         }
+        state.bytes += size;
+        state.events.push_back(event);
+        drop(state);
+        self.wake.notify_one();
+        true
     }
 
     fn take(&self) -> Option<Result<Event, CallError>> {
         let mut state = lock(&self.state);
-        match state.notifications.pop_front() {
-            Some(notification) => {
-                state.bytes = state.bytes.saturating_sub(notification.call.bytes.len());
-                Some(Ok(Event::Notification(notification)))
+        match state.events.pop_front() {
+            Some(event) => {
+                state.bytes = state.bytes.saturating_sub(size(&event));
+                Some(Ok(event))
             }
             None => state.end.take().map(|end| end.map(Event::Response)),
         }
@@ -138,7 +152,7 @@ impl Pending {
         };
         let slot = table.slots.get_mut(index as usize).ok_or(CallError::Busy)?;
         slot.inbox = Some(Arc::clone(&inbox));
-        slot.wants_log = false;
+        (slot.wants_log, slot.of_client) = (false, false);
         let id = slot.generation << INDEX_BITS | u64::from(index);
         drop(table);
         let (pending, sink) = (Arc::clone(self), Arc::clone(sink));
@@ -163,7 +177,7 @@ impl Pending {
     /// Hands progress to the request whose token it carries; `false` when there is none.
     pub fn progress(&self, token: u64, notification: Notification) -> bool {
         let inbox = lock(&self.table).slot(token).and_then(|slot| slot.inbox.clone());
-        inbox.map(|inbox| inbox.note(notification)).is_some()
+        inbox.is_some_and(|inbox| inbox.note(Event::Notification(notification)))
     }
 
     /// Whether the peer logs only for requests that ask for it (MCP 2026-07-28 server/utilities/logging).
@@ -183,7 +197,21 @@ impl Pending {
             _ => None,
         };
         drop(table);
-        only.map(|inbox| inbox.note(notification)).is_some()
+        only.is_some_and(|inbox| inbox.note(Event::Notification(notification)))
+    }
+
+    /// Hands a request of the upstream to the one request of a client that can have caused it.
+    /// `false` when none or several could have: a guess could ask one person what concerns
+    /// another.
+    pub fn ask(&self, request: &Request) -> bool {
+        let table = lock(&self.table);
+        let mut causes = table.slots.iter().filter(|slot| slot.inbox.is_some() && slot.of_client);
+        let only = match (causes.next(), causes.next()) {
+            (Some(only), None) => only.inbox.clone(),
+            _ => None,
+        };
+        drop(table);
+        only.is_some_and(|inbox| inbox.note(Event::Request(request.clone())))
     }
 
     /// Ends every request in flight, and refuses new ones.
@@ -197,11 +225,12 @@ impl Pending {
         }
     }
 
-    fn want_log(&self, id: u64) {
+    fn describe(&self, id: u64, wants_log: bool, of_client: bool) {
         let mut table = lock(&self.table);
         let index = usize::try_from(id & ((1 << INDEX_BITS) - 1)).unwrap_or(usize::MAX);
-        if let Some(slot) = table.slots.get_mut(index) {
-            slot.wants_log = slot.generation == id >> INDEX_BITS;
+        let slot = table.slots.get_mut(index);
+        if let Some(slot) = slot.filter(|slot| slot.generation == id >> INDEX_BITS) {
+            (slot.wants_log, slot.of_client) = (wants_log, of_client);
         }
     }
 }
@@ -231,20 +260,26 @@ impl PipeCall {
     }
 
     /// Sends the message, which must carry [`Self::id`].
-    pub async fn send(&mut self, body: Vec<Bytes>, wants_log: bool) -> Result<(), CallError> {
-        if wants_log {
-            self.pending.want_log(self.id);
+    pub async fn send(&mut self, outbound: Outbound) -> Result<(), CallError> {
+        let Outbound { body, wants_log, of_client, .. } = outbound;
+        if wants_log || of_client {
+            self.pending.describe(self.id, wants_log, of_client);
         }
         // from here on the upstream may have seen it
         self.stage = Stage::Sent;
         self.sink.send(body).await.map_err(|why| CallError::Gone(why.to_string()))
     }
 
+    /// Sends the response to a request of the upstream.
+    pub fn reply(&self, response: Bytes) {
+        self.sink.send_later(response);
+    }
+
     /// See [`crate::upstream::call::Call::next`].
     pub async fn next(&mut self) -> Result<Event, CallError> {
         loop {
             if let Some(event) = self.inbox.take() {
-                if !matches!(event, Ok(Event::Notification(_))) {
+                if !matches!(event, Ok(Event::Notification(_) | Event::Request(_))) {
                     self.stage = Stage::Ended;
                 }
                 return event;

@@ -1,14 +1,16 @@
 //! From an exchange to an HTTP response: JSON when the answer comes first, SSE as soon as a
 //! notification does, and after [`DECIDE`] in any case.
 
+use crate::bridge::notification;
 use crate::downstream::http::Front;
 use crate::downstream::http::answer::{self, Accept, Status};
-use crate::downstream::session::Flight;
+use crate::downstream::session::{Flight, Session};
 use crate::net::body::{FrameSender, Outgoing};
-use crate::relay::{Answer, Exchange, Step};
+use crate::relay::{Answer, Asked, Exchange, Step};
 use crate::wire::sse::encode;
 use bytes::Bytes;
 use http::Response;
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -42,7 +44,7 @@ impl Flow {
     async fn next(&mut self, patience: Duration) -> Step {
         let Some(exchange) = &mut self.exchange else { return Step::Cancelled };
         let step = exchange.next(patience).await;
-        if !matches!(step, Step::Notification(_) | Step::Quiet) {
+        if matches!(step, Step::Answer(_) | Step::Cancelled) {
             self.exchange = None;
         }
         step
@@ -52,7 +54,8 @@ impl Flow {
     pub async fn answer(mut self) -> Option<Answer> {
         loop {
             match self.next(Duration::MAX).await {
-                Step::Notification(_) | Step::Quiet => {}
+                Step::Notification(_) | Step::Quiet | Step::Withdraw(_) => {}
+                Step::Ask(_) => {} // to drop it declines: there is no stream to ask on
                 Step::Answer(answer) => return Some(answer),
                 Step::Cancelled => return None,
             }
@@ -78,18 +81,50 @@ impl Flow {
     /// Writes the stream, with a comment whenever nothing came for [`KEEP_ALIVE`].
     async fn run(mut self, first: Step, frames: FrameSender) {
         let mut next = first;
+        let mut open: HashMap<u64, u64> = HashMap::new();
         loop {
             let frame = match next {
-                Step::Notification(bytes) => encode::event(&bytes, None),
-                Step::Quiet => Bytes::from_static(encode::KEEP_ALIVE),
-                Step::Answer(answer) => return send_answer(&frames, answer).await,
+                Step::Notification(bytes) => Some(encode::event(&bytes, None)),
+                Step::Quiet => Some(Bytes::from_static(encode::KEEP_ALIVE)),
+                Step::Ask(asked) => self.ask(asked, &mut open),
+                Step::Withdraw(number) => open.remove(&number).and_then(|id| self.withdraw(id)),
+                Step::Answer(answer) => {
+                    for id in open.into_values() {
+                        if let Some(frame) = self.withdraw(id) {
+                            let _ = frames.send(frame).await; // the answer will tell
+                        }
+                    }
+                    return send_answer(&frames, answer).await;
+                }
                 Step::Cancelled => return,
             };
-            if frames.send(frame).await.is_err() {
+            if let Some(frame) = frame
+                && frames.send(frame).await.is_err()
+            {
                 return;
             }
             next = self.next(KEEP_ALIVE).await;
         }
+    }
+
+    fn session(&self) -> Option<&Arc<Session>> {
+        self.adopter.as_ref()?.1.as_ref().map(Flight::session)
+    }
+
+    /// The event that puts a question to the client; `None` when it is declined instead.
+    fn ask(&self, asked: Asked, open: &mut HashMap<u64, u64>) -> Option<Bytes> {
+        let session = self.session()?;
+        let (question, number, space) = (asked.question.clone(), asked.number, asked.space.clone());
+        let id = session.ask(asked)?;
+        open.insert(number, id);
+        let request = question.request(id, session.revision, space.as_deref());
+        Some(encode::event(&request, None))
+    }
+
+    /// The event that takes a question back, if it was not answered.
+    fn withdraw(&self, id: u64) -> Option<Bytes> {
+        let open = self.session()?.withdraw(id);
+        open.then(|| encode::event(&notification::cancelled(id), None))
     }
 }
 

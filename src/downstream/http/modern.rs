@@ -5,7 +5,7 @@ use crate::downstream::http::Front;
 use crate::downstream::http::answer::{self, Accept, Answered, modern_status};
 use crate::downstream::http::flow::{Flow, KEEP_ALIVE, WAITING_FRAMES};
 use crate::downstream::http::route::VERSION;
-use crate::mcp::{LogLevel, Method, Revision, Routing, meta};
+use crate::mcp::{ClientCapabilities, LogLevel, Method, Revision, Routing, meta};
 use crate::net::body::{FrameSender, Outgoing};
 use crate::oauth::Permit;
 use crate::relay::{Answer, Caller, Endpoint, Hub, Outlet};
@@ -90,7 +90,8 @@ fn caller(request: &Request, accept: Accept) -> Result<Caller, Rejected> {
             })?)
         }
     };
-    Ok(Caller { revision: Revision::MODERN, level, streams: accept.stream })
+    let capabilities = ClientCapabilities::default();
+    Ok(Caller { revision: Revision::MODERN, level, streams: accept.stream, capabilities })
 }
 
 /// The checks that the specification wants before anything is done, in its order: required

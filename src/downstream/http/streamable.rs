@@ -87,8 +87,10 @@ pub async fn post(
             notified(&session, &notification.call);
             Ok(answer::accepted())
         }
-        // nothing is asked of clients yet, so there is nothing that this could answer
-        Message::Response(_) => Ok(answer::accepted()),
+        Message::Response(response) => {
+            session.answered(&response);
+            Ok(answer::accepted())
+        }
     }
 }
 
@@ -130,7 +132,10 @@ async fn batched(
             notified(session, &notification.call);
             return None;
         }
-        Ok(Message::Response(_)) => return None,
+        Ok(Message::Response(response)) => {
+            session.answered(&response);
+            return None;
+        }
         Err(rejected) => return Some(rejected.to_json().to_vec()),
     };
     let id = request.id.clone();
@@ -158,7 +163,11 @@ async fn begin(
     let params = initialize::read_initialize(&request.call).map_err(|r| refuse(200, r))?;
     let revision = params.negotiate();
     let description = front.relay.describe(permit, endpoint).await.map_err(|r| refuse(200, r))?;
-    let session = front.sessions.open(endpoint, revision, &front.relay.hub, &front.relay.world());
+    let session = front.sessions.open(
+        (endpoint, revision, params.capabilities),
+        &front.relay.hub,
+        &front.relay.world(),
+    );
     let full = || refuse(503, Rejected::new(Code::Internal, "too many sessions are open"));
     let session = session.ok_or_else(full)?;
     let (capabilities, instructions) =
@@ -203,7 +212,8 @@ async fn serve(
         Rejected::new(Code::MethodNotFound, text)
     })?;
     let (revision, level) = (session.revision, session.level());
-    let caller = Caller { revision, level, streams: accept.stream };
+    let capabilities = session.capabilities;
+    let caller = Caller { revision, level, streams: accept.stream, capabilities };
     let endpoint = session.endpoint;
     let empty = || Served::Now(Answer::result(&request.id, b"{}"));
     match method.route() {

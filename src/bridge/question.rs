@@ -1,0 +1,149 @@
+//! What a server asks of a client in the middle of a request (sampling, elicitation, roots), in
+//! both shapes: a request of its own (legacy) and an entry of `inputRequests` (MCP 2026-07-28
+//! basic/patterns/mrtr); and what the client says to it.
+
+use crate::mcp::{ClientCapabilities, Method, Revision};
+use crate::wire::json::{self, Kind, Object, Span, Value};
+use crate::wire::jsonrpc::error::result_json;
+use crate::wire::jsonrpc::{Code, Outcome, Rejected, Request, RequestId, Response};
+use crate::wire::splice::Splice;
+use bytes::Bytes;
+
+/// Something that a client is asked for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Question {
+    /// `sampling/createMessage`, `elicitation/create` or `roots/list`.
+    pub method: Method,
+    /// The raw `params` object, if there is one.
+    pub params: Option<Bytes>,
+}
+
+/// What became of a question.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Reply {
+    /// The client's raw `result` object.
+    Result(Bytes),
+    /// The client's raw `error` object.
+    Error(Bytes),
+    /// The client could not be asked, or has not answered, and why.
+    Unanswered(&'static str),
+}
+
+/// What can be asked of clients at all.
+fn askable(name: &str) -> Option<Method> {
+    let method = Method::parse(name)?;
+    matches!(method, Method::CreateMessage | Method::Elicit | Method::RootsList).then_some(method)
+}
+
+impl Question {
+    /// From a request of a legacy server; `None` for a request that is none.
+    pub fn of_request(request: &Request) -> Option<Self> {
+        let method = askable(&request.call.method_name())?;
+        let params = request.call.root.value(&request.call.bytes, "params");
+        let params = params.filter(|params| params.kind == Kind::Object);
+        Some(Self { method, params: params.map(|params| request.call.slice(params.span)) })
+    }
+
+    /// From an entry of `inputRequests`; `None` for an entry that is none.
+    pub fn of_entry(bytes: &Bytes, entry: Value) -> Option<Self> {
+        let object = Object::read(bytes, entry.span).ok()?;
+        let method = askable(&object.text(bytes, "method")?)?;
+        let params = object.value(bytes, "params").filter(|params| params.kind == Kind::Object);
+        Some(Self { method, params: params.map(|params| bytes.slice(params.span.range())) })
+    }
+
+    fn member(&self, key: &str) -> Option<Value> {
+        let params = self.params.as_ref()?;
+        Object::read(params, Span::whole(params)).ok()?.value(params, key)
+    }
+
+    fn text(&self, key: &str) -> Option<String> {
+        let value = self.member(key)?;
+        value.text(self.params.as_ref()?).map(std::borrow::Cow::into_owned)
+    }
+
+    /// Whether a client with these capabilities may be asked; the error says what it lacks
+    /// (client/elicitation and client/sampling, "Capabilities").
+    pub fn check(&self, capabilities: &ClientCapabilities) -> Result<(), &'static str> {
+        match self.method {
+            Method::Elicit => {
+                let modes = capabilities.elicitation.unwrap_or_default();
+                let by_url = self.text("mode").as_deref() == Some("url");
+                match by_url {
+                    true if modes.url => Ok(()),
+                    false if modes.form => Ok(()),
+                    true => Err("the client cannot be sent to a url"),
+                    false => Err("the client cannot fill in forms"),
+                }
+            }
+            Method::CreateMessage => {
+                let sampling = capabilities.sampling.ok_or("the client cannot be sampled")?;
+                let tools = self.member("tools").is_some() || self.member("toolChoice").is_some();
+                match tools && !sampling.tools {
+                    true => Err("the client cannot be sampled with tools"),
+                    false => Ok(()),
+                }
+            }
+            _ if capabilities.roots => Ok(()),
+            _ => Err("the client has no roots"),
+        }
+    }
+
+    /// The parameters for the client. Where several servers share the endpoint, the user must see
+    /// which one asks (client/elicitation, "User Interaction Model").
+    fn shown(&self, space: Option<&str>) -> Option<Bytes> {
+        let params = self.params.as_ref()?;
+        let (Method::Elicit, Some(slug)) = (self.method, space) else {
+            return Some(params.clone());
+        };
+        let (Some(message), Some(text)) = (self.member("message"), self.text("message")) else {
+            return Some(params.clone());
+        };
+        let mut splice = Splice::new();
+        splice.replace(message.span, &json::string_token(&format!("[{slug}] {text}")));
+        Some(splice.apply(params))
+    }
+
+    /// The question as a request to a legacy client.
+    pub fn request(&self, id: u64, _client: Revision, space: Option<&str>) -> Bytes {
+        let name = self.method.name();
+        let head = format!("{{\"jsonrpc\":\"2.0\",\"id\":{id},\"method\":\"{name}\"");
+        let mut out = head.into_bytes();
+        if let Some(params) = self.shown(space) {
+            out.extend_from_slice(b",\"params\":");
+            out.extend_from_slice(&params);
+        }
+        out.push(b'}');
+        Bytes::from(out)
+    }
+}
+
+impl Reply {
+    /// From a client's response.
+    pub fn of_response(response: &Response) -> Self {
+        let whole = Object::read(&response.bytes, Span::whole(&response.bytes)).ok();
+        let member = |key| whole.as_ref()?.value(&response.bytes, key);
+        let slice = |value: Value| response.bytes.slice(value.span.range());
+        match (&response.outcome, member("result"), member("error")) {
+            (Outcome::Result(_), Some(result), _) => Self::Result(slice(result)),
+            (Outcome::Error { .. }, _, Some(error)) => Self::Error(slice(error)),
+            _ => Self::Unanswered("the client's answer cannot be read"),
+        }
+    }
+
+    /// The response to the request of a legacy server.
+    pub fn response(&self, id: &RequestId) -> Bytes {
+        let error = |error: &[u8]| {
+            let head = [b"{\"jsonrpc\":\"2.0\",\"id\":", id.token(), b",\"error\":".as_slice()];
+            Bytes::from([head.concat().as_slice(), error, b"}"].concat())
+        };
+        match self {
+            Self::Result(result) => result_json(id, result),
+            Self::Error(raw) => error(raw),
+            Self::Unanswered(why) => {
+                let rejected = Rejected::new(Code::MethodNotFound, *why);
+                rejected.with_id(Some(id.clone())).to_json()
+            }
+        }
+    }
+}

@@ -1,0 +1,110 @@
+//! Questions of an upstream in the middle of an exchange, until its client has answered them.
+//!
+//! Whoever holds an [`Asked`] can answer it once; dropping it says that nobody will.
+
+use crate::bridge::question::{Question, Reply};
+use crate::wire::jsonrpc::RequestId;
+use std::collections::HashMap;
+use std::time::Duration;
+use tokio::sync::mpsc;
+
+/// Most questions of one exchange that wait for an answer at once.
+pub const MOST_ASKED: usize = 16;
+
+/// How long a question may wait for its answer: people are asked.
+pub const ANSWER_TIME: Duration = Duration::from_secs(600);
+
+/// A question on its way to the client.
+#[derive(Debug)]
+pub struct Asked {
+    /// What is asked.
+    pub question: Question,
+    /// Counts the questions of its exchange.
+    pub number: u64,
+    /// On `/mcp`, the slug of the upstream that asks.
+    pub space: Option<String>,
+    replies: Option<mpsc::Sender<(u64, Reply)>>,
+}
+
+impl Asked {
+    /// Gives the answer to the exchange.
+    pub fn answer(mut self, reply: Reply) {
+        self.send(reply);
+    }
+
+    fn send(&mut self, reply: Reply) {
+        if let Some(replies) = self.replies.take() {
+            let _ = replies.try_send((self.number, reply)); // the exchange may have ended
+        }
+    }
+
+    /// Nobody waits for the answer any more.
+    pub fn is_over(&self) -> bool {
+        self.replies.as_ref().is_none_or(mpsc::Sender::is_closed)
+    }
+}
+
+impl Drop for Asked {
+    fn drop(&mut self) {
+        self.send(Reply::Unanswered("the client cannot be asked"));
+    }
+}
+
+/// The questions of one exchange that wait for their answers.
+#[derive(Debug)]
+pub(super) struct Asking {
+    sender: mpsc::Sender<(u64, Reply)>,
+    receiver: mpsc::Receiver<(u64, Reply)>,
+    asked: u64,
+    /// The request of the upstream that each question came with.
+    waiting: HashMap<u64, RequestId>,
+}
+
+impl Default for Asking {
+    fn default() -> Self {
+        let (sender, receiver) = mpsc::channel(2 * MOST_ASKED);
+        Self { sender, receiver, asked: 0, waiting: HashMap::new() }
+    }
+}
+
+impl Asking {
+    /// Notes a question; `None` when too many wait already.
+    pub(super) fn ask(
+        &mut self,
+        question: Question,
+        request: RequestId,
+        space: Option<String>,
+    ) -> Option<Asked> {
+        if self.waiting.len() >= MOST_ASKED {
+            return None;
+        }
+        self.asked += 1;
+        self.waiting.insert(self.asked, request);
+        let replies = Some(self.sender.clone());
+        Some(Asked { question, number: self.asked, space, replies })
+    }
+
+    /// The next reply with the request that it answers. Cancel safe.
+    pub(super) async fn reply(&mut self) -> (RequestId, Reply) {
+        loop {
+            // a sender is kept here, so there is no end
+            let Some((number, reply)) = self.receiver.recv().await else { continue };
+            if let Some(request) = self.waiting.remove(&number) {
+                return (request, reply);
+            }
+        }
+    }
+
+    /// The upstream does not wait for an answer any more; the number of its question.
+    pub(super) fn withdraw(&mut self, request: &RequestId) -> Option<u64> {
+        let found = self.waiting.iter().find(|(_, waiting)| *waiting == request);
+        let number = found.map(|(number, _)| *number)?;
+        self.waiting.remove(&number);
+        Some(number)
+    }
+
+    /// Whether nothing waits.
+    pub(super) fn is_empty(&self) -> bool {
+        self.waiting.is_empty()
+    }
+}
