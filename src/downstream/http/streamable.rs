@@ -354,7 +354,7 @@ pub fn delete(front: &Arc<Front>, head: &Parts, endpoint: Endpoint) -> Answered 
         return Err(answer::not_allowed());
     }
     let session =
-        session(front, endpoint, &head.headers).map_err(|(s, r)| answer::rejected(s, &r))?;
+        admit(front, endpoint, &head.headers).map_err(|(s, r)| answer::rejected(s, &r))?;
     front.sessions.close(&session, &front.relay.hub, &front.relay.world());
     Ok(Response::new(Outgoing::empty()))
 }

@@ -41,6 +41,7 @@ async fn no_session_is_400_and_an_unknown_one_404() {
     let unknown = ("Mcp-Session-Id", "0123456789abcdef0123456789abcdef");
     let modern = ("MCP-Protocol-Version", "2026-07-28");
     let old = ("MCP-Protocol-Version", "2025-06-18");
+    let wrong = ("MCP-Protocol-Version", "2025-06-19");
     let rows: &[Row<'_>] = &[
         ("POST", &here, &[], 400),
         ("POST", &here, &[old], 400),
@@ -55,6 +56,9 @@ async fn no_session_is_400_and_an_unknown_one_404() {
         ("GET", &here, &[unknown], 404),
         ("GET", &there, &[known], 404),
         ("GET", &all, &[known, old], 404),
+        ("POST", &here, &[known, wrong], 400),
+        ("GET", &here, &[known, wrong], 400),
+        ("DELETE", &here, &[known, wrong], 400),
         ("DELETE", &here, &[], 405),
         ("DELETE", &here, &[known, modern], 405),
         ("DELETE", &here, &[unknown], 404),
