@@ -1,6 +1,7 @@
 //! `1mcp tools` and `1mcp call`: what a client sees, in a terminal.
 
 use crate::base::text::terminal_safe;
+use crate::catalog::param_header::ParamHeaders;
 use crate::cli::args::{CallOptions, Target};
 use crate::cli::client::{Endpoint, quoted};
 use crate::cli::{Failure, complain, load, print, serve};
@@ -117,12 +118,32 @@ fn ask(
             tell_absent(gateway);
         }
         let endpoint = Endpoint::new(&url)?;
-        let result = endpoint.request(method, name.as_deref(), &members).await;
+        let params = match &name {
+            Some(name) => mirrored(&endpoint, name, &members).await,
+            None => Vec::new(),
+        };
+        let result = endpoint.request(method, name.as_deref(), &params, &members).await;
         if let Some(gateway) = gateway {
             gateway.stop().await;
         }
         result
     })
+}
+
+/// The headers that mirror arguments of a call, which the tool asks for in its schema (MCP
+/// 2026-07-28 basic/transports/streamable-http, "Custom Headers from Tool Parameters"). There are
+/// none for a tool that is not listed.
+async fn mirrored(endpoint: &Endpoint, name: &str, members: &str) -> Vec<(String, String)> {
+    let listed = endpoint.request(Method::ToolsList, None, &[], "").await.unwrap_or_default();
+    let tools = elements(&listed, ListKind::Tools.member());
+    let tool = tools.iter().find(|tool| tool.text(&listed, "name").as_deref() == Some(name));
+    let schema = tool.and_then(|tool| tool.value(&listed, "inputSchema"));
+    let schema = schema.map(|schema| ParamHeaders::compile(schema.span.of(&listed)));
+    let Some(Ok(Some(headers))) = schema else { return Vec::new() };
+    let params = format!("{{{members}}}");
+    let arguments = object(params.as_bytes());
+    let arguments = arguments.and_then(|object| object.value(params.as_bytes(), "arguments"));
+    headers.values(params.as_bytes(), arguments.map(|arguments| arguments.span))
 }
 
 /// Nobody reads a log here, so what is missing is said.

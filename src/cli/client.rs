@@ -42,12 +42,13 @@ impl Endpoint {
         Ok(Self { client, target, url: url.to_owned() })
     }
 
-    /// Sends one request and returns its result as raw JSON. `members` are raw members of
-    /// `params`.
+    /// Sends one request and returns its result as raw JSON. `headers` mirror arguments of a
+    /// tool, `members` are raw members of `params`.
     pub(crate) async fn request(
         &self,
         method: Method,
         name: Option<&str>,
+        headers: &[(String, String)],
         members: &str,
     ) -> Result<Bytes, Failure> {
         let comma = if members.is_empty() { "" } else { "," };
@@ -60,7 +61,7 @@ impl Endpoint {
             meta::OURSELVES,
             meta::CLIENT_CAPABILITIES,
         );
-        let request = self.http_request(method, name, body)?;
+        let request = self.http_request(method, name, headers, body)?;
         let waits = Waits { connect: Some(Duration::from_secs(5)), ..Waits::default() };
         let response = self.client.send(request, waits).await.map_err(|e| self.unreachable(&e))?;
         let is_stream = response
@@ -92,6 +93,7 @@ impl Endpoint {
         &self,
         method: Method,
         name: Option<&str>,
+        headers: &[(String, String)],
         body: String,
     ) -> Result<Request<Outgoing>, Failure> {
         let mut request = Request::post(self.target.clone())
@@ -103,6 +105,9 @@ impl Endpoint {
             let value = HeaderValue::from_str(&header::encode(name));
             let value = value.map_err(|_| Failure::usage("the name cannot be sent"))?;
             request = request.header("mcp-name", value);
+        }
+        for (name, value) in headers {
+            request = request.header(name, value);
         }
         request.body(Outgoing::full(body)).map_err(|e| Failure::failed(e.to_string()))
     }

@@ -195,3 +195,20 @@ async fn a_closed_pipe_is_no_stack_trace() {
     let output = child.and_then(|child| child.wait_with_output()).expect("it runs");
     assert_eq!(err(&output), "");
 }
+
+/// A tool may want arguments in headers as well; whoever calls it MUST send them (MCP 2026-07-28
+/// basic/transports/streamable-http, "Custom Headers from Tool Parameters").
+#[tokio::test]
+async fn a_tool_that_wants_arguments_in_headers_can_be_called() {
+    let schema = json!({ "type": "object", "properties": {
+        "region": { "type": "string", "x-mcp-header": "Region" },
+    }});
+    let tools = json!([{ "name": "echo", "inputSchema": schema }]);
+    let fake = FakeStdio::new(json!({ "tools": tools }));
+    let proxy = Proxy::with(json!({ "mcpServers": { "fake": fake.entry() } })).start().await;
+    let url = proxy.url("/mcp");
+    for arguments in [r#"{"region":"München "}"#, r#"{"region":null}"#, "{}"] {
+        let called = proxy::run(&["call", "fake__echo", arguments, "--url", &url]).await;
+        assert_eq!(out(&called), format!("{arguments}\n"), "{}", err(&called));
+    }
+}
