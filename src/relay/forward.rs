@@ -220,7 +220,9 @@ impl Relay {
         let world = self.world();
         let subject = subject(method, message)?;
         let found = route(&world, endpoint, caller, method, message, &subject);
-        if found.is_ok() || !any_starting(&world) {
+        // which arguments of a call are mirrored in headers says the list alone
+        let is_listed = |route: &Route| route.target.is_some() || method.route() != Routing::Tool;
+        if found.as_ref().is_ok_and(is_listed) || !are_starting(world.behind(endpoint)) {
             return found;
         }
         world.settled(endpoint).await;
@@ -252,7 +254,7 @@ pub struct Description {
 fn is_expected(world: &World, kind: ListKind) -> bool {
     let promised =
         |upstream: &Arc<Upstream>| upstream.peer().is_some_and(|peer| peer.capabilities.has(kind));
-    any_starting(world) || world.upstreams.iter().any(promised)
+    are_starting(&world.upstreams) || world.upstreams.iter().any(promised)
 }
 
 /// Every list of ours has one page, so whatever a cursor says, we never gave it
@@ -267,8 +269,8 @@ fn refuse_cursor(message: &Request) -> Result<(), Rejected> {
     }
 }
 
-fn any_starting(world: &World) -> bool {
-    world.upstreams.iter().any(|upstream| matches!(upstream.state(), State::Starting))
+fn are_starting(upstreams: &[Arc<Upstream>]) -> bool {
+    upstreams.iter().any(|upstream| matches!(upstream.state(), State::Starting))
 }
 
 fn gone() -> Rejected {
@@ -306,6 +308,14 @@ fn single_list(
     Ok(render_single(&listing, upstream.last_era(), caller.revision, personal, &allows))
 }
 
+/// Where a call of a tool goes, if it is listed.
+fn target(world: &World, endpoint: Endpoint, name: &str) -> Option<Target> {
+    match endpoint {
+        Endpoint::Aggregate => world.catalog.tool(name).cloned(),
+        Endpoint::Single(at) => world.upstreams.get(at)?.listing(ListKind::Tools)?.tool(name),
+    }
+}
+
 fn route(
     world: &World,
     endpoint: Endpoint,
@@ -317,11 +327,11 @@ fn route(
     match endpoint {
         Endpoint::Single(at) => {
             let upstream = world.upstreams.get(at).ok_or_else(gone)?;
-            if method.route() == Routing::Tool && !upstream.entry.allows_tool(subject) {
+            let is_call = method.route() == Routing::Tool;
+            if is_call && !upstream.entry.allows_tool(subject) {
                 return Err(unknown("tool", subject));
             }
-            let listing = upstream.listing(ListKind::Tools);
-            let target = listing.and_then(|listing| listing.tool(subject));
+            let target = is_call.then(|| target(world, endpoint, subject)).flatten();
             Ok(Route { upstream: Arc::clone(upstream), rename: None, target })
         }
         Endpoint::Aggregate => aggregate_route(world, caller, method, message, subject),
@@ -464,16 +474,16 @@ fn param_headers(route: &Route, message: &Request) -> Vec<(String, String)> {
 }
 
 impl Relay {
-    /// The `Mcp-Param-*` annotations of a tool, as clients were shown them.
-    pub fn param_headers(&self, endpoint: Endpoint, name: &str) -> Option<Arc<ParamHeaders>> {
+    /// The `Mcp-Param-*` annotations of a tool, as clients were shown them. Those of one that is
+    /// not known yet are waited for while it may belong to an upstream that is starting.
+    pub async fn param_headers(&self, endpoint: Endpoint, name: &str) -> Option<Arc<ParamHeaders>> {
         let world = self.world();
-        match endpoint {
-            Endpoint::Aggregate => world.catalog.tool(name)?.headers.clone(),
-            Endpoint::Single(at) => {
-                let listing = world.upstreams.get(at)?.listing(ListKind::Tools)?;
-                listing.tool(name)?.headers
-            }
+        let mut known = target(&world, endpoint, name);
+        if known.is_none() && are_starting(world.behind(endpoint)) {
+            world.settled(endpoint).await;
+            known = target(&self.world(), endpoint, name);
         }
+        known?.headers
     }
 
     /// Whether there is anything behind an endpoint whose level could be set. It is told with the

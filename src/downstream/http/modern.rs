@@ -48,7 +48,8 @@ pub async fn serve(
         answer::rejected(status, &rejected.with_id(Some(request.id.clone())))
     };
     let method = check(headers, &request).map_err(|(status, r)| refuse(status, r))?;
-    check_param_headers(front, endpoint, method, headers, &request).map_err(|r| refuse(400, r))?;
+    let checked = check_param_headers(front, endpoint, method, headers, &request).await;
+    checked.map_err(|r| refuse(400, r))?;
     let answered = respond(front, permit, endpoint, accept, method, &request).await;
     Ok(answered.unwrap_or_else(|rejected| {
         let rejected = rejected.with_id(Some(request.id.clone()));
@@ -176,7 +177,7 @@ fn check_headers(headers: &HeaderMap, request: &Request, version: &str) -> Resul
 }
 
 /// `Mcp-Param-*` against the schema of the tool as it was shown to clients.
-fn check_param_headers(
+async fn check_param_headers(
     front: &Front,
     endpoint: Endpoint,
     method: Method,
@@ -187,7 +188,7 @@ fn check_param_headers(
         return Ok(());
     }
     let name = request.call.param_text("name").unwrap_or_default();
-    let Some(annotated) = front.relay.param_headers(endpoint, &name) else { return Ok(()) };
+    let Some(annotated) = front.relay.param_headers(endpoint, &name).await else { return Ok(()) };
     let arguments = request.call.param("arguments").map(|arguments| arguments.span);
     let twice = annotated.names().find(|name| headers.get_all(*name).iter().count() > 1);
     if let Some(name) = twice {

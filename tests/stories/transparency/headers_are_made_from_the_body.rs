@@ -139,3 +139,42 @@ async fn upstreams_that_know_no_such_headers_get_none() {
     let names = last_call(fake, "tools/call").headers;
     assert!(names.iter().all(|(name, _)| !name.starts_with("mcp-param-")), "{names:?}");
 }
+
+/// Whoever calls while the upstream is being started is waited for, not let through unchecked.
+#[tokio::test]
+async fn also_while_the_tool_is_not_listed_yet() {
+    let fake = FakeHttp::mcp(json!({ "era": "modern", "tools": annotated(), "on": {
+        "tools/list": [{ "await": "listed" }, { "usual": true }],
+    }}))
+    .await;
+    let proxy = Proxy::with(json!({ "mcpServers": { "fake": fake.entry() } })).start().await;
+    fake.reached("listed").await;
+    let arguments = json!({ "region": "bern" });
+    for (path, name) in [("/mcp/fake", "pay"), ("/mcp", "fake__pay")] {
+        let url = proxy.url(path);
+        let right = [("Mcp-Param-Region", "bern")];
+        let with = call(&url, name, &arguments, &right);
+        let without = call(&url, name, &arguments, &[]);
+        let release = async {
+            // a whole exchange of another client, so that the two are likely to be waiting
+            crate::support::RawHttp::once("GET", &url, &[], "").await;
+            fake.release("listed");
+        };
+        let (with, without, ()) = tokio::join!(with, without, release);
+        assert_eq!((without.status, without.error_code()), (400, -32020), "{path}");
+        with.result();
+        assert_eq!(last_call(&fake, "tools/call").header("mcp-param-region"), Some("bern"));
+    }
+}
+
+#[tokio::test]
+async fn a_prompt_with_the_name_of_a_tool_has_no_mirrored_arguments() {
+    let script = json!({ "era": "modern", "tools": annotated(), "prompts": ["pay"] });
+    let fake = FakeHttp::mcp(script).await;
+    let proxy = Proxy::with(json!({ "mcpServers": { "fake": fake.entry() } })).start().await;
+    let client = Modern::new(&proxy.url("/mcp/fake"));
+    client.request("tools/list", json!({})).await.result();
+    let params = json!({ "name": "pay", "arguments": { "region": "bern" } });
+    client.request("prompts/get", params).await.result();
+    assert_eq!(last_call(&fake, "prompts/get").header("mcp-param-region"), None);
+}
