@@ -6,7 +6,7 @@
 use crate::bridge::notification;
 use crate::bridge::question::{Question, Reply};
 use crate::bridge::response::{Bridged, ResponseEdit, response};
-use crate::mcp::{ClientCapabilities, Era, LogLevel, Method, Revision};
+use crate::mcp::{ClientCapabilities, Era, ListKind, LogLevel, Method, Revision};
 use crate::relay::asking::{ANSWER_TIME, Asked, Asking};
 use crate::upstream::{Call, CallError, Event, Link, Ticket, Upstream};
 use crate::wire::jsonrpc::{Code, Notification, Rejected, Request, RequestId, Response};
@@ -299,6 +299,13 @@ impl Exchange {
     }
 
     fn answer(&self, upstream: &Response) -> Answer {
+        // the arguments that the tool wants in headers are others than those it was listed with
+        // (MCP 2026-07-28 basic/transports/streamable-http, "Client Behavior")
+        if self.ends.method == Method::ToolsCall
+            && upstream.error_code() == Some(Code::HeaderMismatch.number())
+        {
+            self.ends.upstream.doubt(ListKind::Tools);
+        }
         let edit = ResponseEdit {
             response: upstream,
             id: self.ends.id.token(),

@@ -370,6 +370,12 @@ impl Upstream {
         let _ = self.commands.try_send(Command::Unwatch { uri });
     }
 
+    /// A request did not fit what the upstream has listed: the list is read anew.
+    pub fn doubt(&self, kind: ListKind) {
+        self.mark_stale(kind);
+        let _ = self.commands.try_send(Command::Refresh(kind)); // else the next list request does it
+    }
+
     /// A request found the connection unusable: the supervisor is to make a new one.
     pub fn report(&self, error: &CallError, link: &Weak<Link>) {
         if matches!(error, CallError::SessionLost | CallError::NotConnected(_)) {

@@ -178,3 +178,24 @@ async fn a_prompt_with_the_name_of_a_tool_has_no_mirrored_arguments() {
     client.request("prompts/get", params).await.result();
     assert_eq!(last_call(&fake, "prompts/get").header("mcp-param-region"), None);
 }
+
+/// MCP 2026-07-28 basic/transports/streamable-http, "Client Behavior": a tool that wants other
+/// headers than it was listed with is looked up again, though its upstream announced nothing.
+#[tokio::test]
+async fn a_mismatch_makes_the_list_be_read_anew() {
+    let fake = FakeHttp::mcp(json!({ "era": "modern", "tools": ["pay"], "on": { "tools/call": [
+        { "tools": annotated() }, { "error": { "code": -32020, "message": "Mcp-Param-Region" } },
+    ]}}))
+    .await;
+    let proxy = Proxy::with(json!({ "mcpServers": { "fake": fake.entry() } })).start().await;
+    let url = proxy.url("/mcp/fake");
+    let arguments = json!({ "region": "bern" });
+    let reply = call(&url, "pay", &arguments, &[]).await;
+    assert_eq!(reply.error_code(), -32603, "it is no matter of the client");
+    let client = Modern::new(&url);
+    let listed = client.request("tools/list", json!({})).await;
+    assert_eq!(listed.result()["tools"], annotated());
+    let again = call(&url, "pay", &arguments, &[("Mcp-Param-Region", "bern")]).await;
+    assert_eq!(again.error_code(), -32603);
+    assert_eq!(last_call(&fake, "tools/call").header("mcp-param-region"), Some("bern"));
+}
