@@ -6,15 +6,15 @@
 
 use crate::base::limits::Limits;
 use crate::bridge::initialize;
-use crate::mcp::{Era, Method, meta};
+use crate::mcp::{Era, Method, Revision, meta};
 use crate::net::body::Outgoing;
-use crate::net::client::{Client, ClientError, Response as HttpResponse, Waits};
+use crate::net::client::{Body, Client, ClientError, Response as HttpResponse, Waits};
 use crate::task::Scope;
 use crate::upstream::CallError;
 use crate::upstream::call::{Event, Outbound, Unrequested};
-use crate::upstream::events::EventStream;
+use crate::upstream::events::{EventStream, bad, pause};
 use crate::wire::header;
-use crate::wire::jsonrpc::{Message, Notification, Request, Response};
+use crate::wire::jsonrpc::{Message, Notification, Request, Response, batch};
 use bytes::Bytes;
 use http::header::{ACCEPT, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
 use http::{Method as Verb, StatusCode, Uri};
@@ -47,10 +47,9 @@ const NOTIFY_BODY: usize = 64 << 10;
 /// How long a notification of ours may wait for its status.
 const NOTIFY: Duration = Duration::from_secs(10);
 
-/// The longest pause that a server may ask for before its stream is resumed.
-const MAX_RETRY: Duration = Duration::from_secs(60);
-
-/// Most times the stream of one request is resumed.
+/// Most times in a row that it is tried in vain to resume the stream of one request. A server that
+/// closes its stream to be asked again later ("polling", 2025-11-25 basic/transports) may do so
+/// for as long as the request may take.
 const MAX_RESUMES: u32 = 8;
 
 /// Where requests go, and with which headers of the entry's own.
@@ -78,9 +77,19 @@ pub struct HttpLink {
 
 #[derive(Clone, Default)]
 struct Negotiated {
-    era: Option<Era>,
-    version: Option<HeaderValue>,
+    revision: Option<Revision>,
     session: Option<HeaderValue>,
+}
+
+impl Negotiated {
+    fn era(&self) -> Option<Era> {
+        self.revision.map(Revision::era)
+    }
+
+    /// Whether several messages may come in one array.
+    fn batches(&self) -> bool {
+        self.revision.is_some_and(Revision::batches)
+    }
 }
 
 impl fmt::Debug for HttpLink {
@@ -116,10 +125,8 @@ impl HttpLink {
     }
 
     /// From now on requests carry this version, and in the modern era the mirrored headers.
-    pub fn negotiate(&self, era: Era, version: &'static str) {
-        let mut negotiated = self.lock();
-        negotiated.era = Some(era);
-        negotiated.version = Some(HeaderValue::from_static(version));
+    pub fn negotiate(&self, revision: Revision) {
+        self.lock().revision = Some(revision);
     }
 
     /// Forgets era, version and session, before a new handshake.
@@ -153,8 +160,8 @@ impl HttpLink {
         let headers = request.headers_mut();
         headers.reserve(self.configured.len() + MOST_HEADERS);
         headers.extend(self.configured.clone());
-        if let Some(version) = &negotiated.version {
-            headers.insert(VERSION, version.clone());
+        if let Some(revision) = negotiated.revision {
+            headers.insert(VERSION, HeaderValue::from_static(revision.as_str()));
         }
         if let Some(session) = &negotiated.session {
             headers.insert(SESSION, session.clone());
@@ -169,7 +176,7 @@ impl HttpLink {
         let headers = request.headers_mut();
         headers.insert(CONTENT_TYPE, JSON);
         headers.insert(ACCEPT, BOTH);
-        if negotiated.era == Some(Era::Modern) {
+        if negotiated.era() == Some(Era::Modern) {
             mirror(headers, outbound.method, outbound.name.as_deref(), &outbound.params)?;
         }
         Ok(request)
@@ -201,7 +208,7 @@ impl HttpLink {
         let response = self.get(last_event).await?;
         match response.status {
             StatusCode::OK if is_stream(&response.headers) => {
-                Ok(Some(EventStream::new(response.body, &self.limits)))
+                Ok(Some(self.read_stream(response.body)))
             }
             StatusCode::NOT_FOUND | StatusCode::BAD_REQUEST
                 if self.negotiated().session.is_some() =>
@@ -213,9 +220,15 @@ impl HttpLink {
         }
     }
 
+    fn read_stream(&self, body: Body) -> EventStream {
+        EventStream::new(body, self.limits.event_bytes, self.lock().batches())
+    }
+
     async fn get(&self, last_event: Option<&str>) -> Result<HttpResponse, CallError> {
         let mut request = self.request(Verb::GET, &self.negotiated(), Outgoing::empty());
         request.headers_mut().insert(ACCEPT, STREAM);
+        // the empty id says that there is nothing to resume from (WHATWG HTML §9.2.4)
+        let last_event = last_event.filter(|id| !id.is_empty());
         if let Some(id) = last_event.and_then(|id| HeaderValue::from_str(id).ok()) {
             request.headers_mut().insert(LAST_EVENT, id);
         }
@@ -237,7 +250,7 @@ impl HttpLink {
 
     fn keep_session(&self, headers: &HeaderMap) {
         let mut negotiated = self.lock();
-        if negotiated.era == Some(Era::Modern) {
+        if negotiated.era() == Some(Era::Modern) {
             return; // there are no sessions any more
         }
         if let Some(session) = headers.get(&SESSION) {
@@ -334,7 +347,10 @@ enum Stage {
 /// What is known for resuming a legacy stream that broke off.
 #[derive(Debug, Default)]
 struct Resume {
-    tries: u32,
+    /// Tries in a row that the server did not answer with a stream.
+    failures: u32,
+    /// Tries since the last event.
+    idle: u32,
     last_event: Option<String>,
     retry: Option<Duration>,
 }
@@ -409,11 +425,15 @@ impl HttpCall {
                     };
                 }
                 Stage::Resuming(why, opening) => match opening.as_mut().await {
-                    Ok(Some(stream)) => self.stage = Stage::Stream(Box::new(stream)),
+                    Ok(Some(stream)) => {
+                        self.resume.failures = 0;
+                        self.stage = Stage::Stream(Box::new(stream));
+                    }
                     Ok(None) => return Err(why.clone()),
                     Err(CallError::SessionLost) => return Err(CallError::SessionLost),
                     Err(_) => {
                         let why = why.clone();
+                        self.resume.failures += 1;
                         self.stage = self.resumed(why)?;
                     }
                 },
@@ -442,7 +462,7 @@ impl HttpCall {
         let status = response.status;
         let is_json = has_type(&response.headers, "application/json");
         if !is_json && status == StatusCode::OK && is_stream(&response.headers) {
-            return Ok(Stage::Stream(Box::new(EventStream::new(response.body, &self.link.limits))));
+            return Ok(Stage::Stream(Box::new(self.link.read_stream(response.body))));
         }
         if is_json {
             let limit = self.link.limits.message_bytes;
@@ -461,7 +481,7 @@ impl HttpCall {
     /// An error answer may come with a status of its own, and, from servers that failed before
     /// they read the id, without it: on this connection it can only mean this request.
     fn read_json(&self, status: StatusCode, bytes: Bytes) -> Result<Response, CallError> {
-        match Message::parse(bytes) {
+        match Message::parse(self.sole(bytes)) {
             Ok(Message::Response(response)) if self.answers(&response) => {
                 let lost = status == StatusCode::NOT_FOUND && response.error_code() != Some(-32601);
                 if lost && self.link.negotiated().session.is_some() {
@@ -472,8 +492,19 @@ impl HttpCall {
             Ok(_) if status.is_success() => {
                 Err(CallError::BadAnswer("the body does not answer the request".into()))
             }
-            Err(e) if status.is_success() => Err(CallError::BadAnswer(e.message.into_owned())),
+            Err(e) if status.is_success() => Err(bad(e)),
             _ => Err(self.status(status)),
+        }
+    }
+
+    /// The one response of a batch, from a server whose revision has them.
+    fn sole(&self, bytes: Bytes) -> Bytes {
+        if !batch::is_batch(&bytes) || !self.link.lock().batches() {
+            return bytes;
+        }
+        match batch::split(&bytes).as_deref() {
+            Ok([one]) => one.clone(),
+            _ => bytes,
         }
     }
 
@@ -514,7 +545,7 @@ impl HttpCall {
             let ours = token.and_then(|token| u64::try_from(token).ok()) == Some(self.id);
             return ours.then_some(Event::Notification(notification));
         }
-        let listens = self.link.lock().era == Some(Era::Modern);
+        let listens = self.link.lock().era() == Some(Era::Modern);
         if listens || method == Some(Method::LogMessage) {
             return Some(Event::Notification(notification));
         }
@@ -527,20 +558,24 @@ impl HttpCall {
 
     fn note_position(&mut self) {
         if let Stage::Stream(stream) = &mut self.stage {
-            self.resume.last_event = stream.last_event.take().or(self.resume.last_event.take());
+            if let Some(last_event) = stream.last_event.take() {
+                self.resume.idle = 0;
+                self.resume.last_event = Some(last_event);
+            }
             self.resume.retry = stream.retry.or(self.resume.retry);
         }
     }
 
     /// A legacy stream that gave its events ids can be resumed; the request is not sent again.
     fn resumed(&mut self, why: CallError) -> Result<Stage, CallError> {
-        let legacy = self.link.lock().era == Some(Era::Legacy);
-        let Some(last_event) = self.resume.last_event.clone() else { return Err(why) };
-        if !legacy || self.resume.tries == MAX_RESUMES {
+        let legacy = self.link.lock().era() == Some(Era::Legacy);
+        let last_event = self.resume.last_event.clone().filter(|id| !id.is_empty());
+        let Some(last_event) = last_event else { return Err(why) };
+        if !legacy || self.resume.failures == MAX_RESUMES {
             return Err(why);
         }
-        self.resume.tries += 1;
-        let pause = self.resume.retry.unwrap_or(Duration::from_millis(100)).min(MAX_RETRY);
+        let pause = pause(self.resume.retry, self.resume.idle);
+        self.resume.idle += 1;
         let link = Arc::clone(&self.link);
         let opening = async move {
             tokio::time::sleep(pause).await;
@@ -553,7 +588,7 @@ impl HttpCall {
 impl Drop for HttpCall {
     fn drop(&mut self) {
         let sent = !matches!(self.stage, Stage::Reserved | Stage::Ended);
-        if sent && self.link.negotiated().era == Some(Era::Legacy) {
+        if sent && self.link.negotiated().era() == Some(Era::Legacy) {
             let cancelled = crate::upstream::pending::cancelled(self.id);
             self.link.notify_later("upstream cancellation", cancelled);
         }

@@ -6,13 +6,13 @@
 //! goes to the writer task whole, so that a dropped future never tears a line.
 
 use crate::base::limits::Limits;
-use crate::mcp::Method;
+use crate::mcp::{Method, Revision};
 use crate::task::Scope;
 use crate::upstream::CallError;
 use crate::upstream::call::Unrequested;
 use crate::upstream::pending::{Pending, PipeCall};
 use crate::wire::json::{Object, Span};
-use crate::wire::jsonrpc::{Message, Notification, Rejected, Request, Response};
+use crate::wire::jsonrpc::{Message, Notification, Rejected, Request, Response, batch};
 use crate::wire::line::{LineDecoder, unfold};
 use bytes::{Buf, Bytes, BytesMut};
 use std::collections::VecDeque;
@@ -302,9 +302,9 @@ impl Lines {
         self.pending.reserve(&self.sink)
     }
 
-    /// Whether the peer logs only for requests that ask for it.
-    pub fn logs_on_request(&self, on_request: bool) {
-        self.pending.logs_on_request(on_request);
+    /// The revision that is spoken from now on.
+    pub fn negotiate(&self, revision: Revision) {
+        self.pending.negotiate(revision);
     }
 
     /// Sends a notification.
@@ -344,6 +344,9 @@ impl Reader {
         let why = loop {
             while let Some(line) = lines.next(&mut buffer) {
                 match line {
+                    Ok(line) if batch::is_batch(&line) && self.pending.batches() => {
+                        self.batch(&line)
+                    }
                     Ok(line) => self.line(line),
                     Err(e) => self.fault(&e.to_string()),
                 }
@@ -363,6 +366,15 @@ impl Reader {
         self.pending.close(why);
         self.sink.close(why);
         let _ = self.unrequested.send(Unrequested::Closed(why.to_owned())).await; // it may be gone
+    }
+
+    /// Several messages at once: one revision has them, and a client of it MUST take them
+    /// (MCP 2025-03-26 basic, "Batching").
+    fn batch(&mut self, line: &Bytes) {
+        match batch::split(line) {
+            Ok(messages) => messages.into_iter().for_each(|message| self.line(message)),
+            Err(rejected) => self.fault(&rejected.message),
+        }
     }
 
     fn line(&mut self, line: Bytes) {

@@ -87,8 +87,8 @@ impl Wire {
 
     fn negotiate(&self, revision: Revision) {
         match self {
-            Self::Http(link) => link.negotiate(revision.era(), revision.as_str()),
-            Self::Lines(lines) => lines.logs_on_request(revision.era() == Era::Modern),
+            Self::Http(link) => link.negotiate(revision),
+            Self::Lines(lines) => lines.negotiate(revision),
         }
     }
 

@@ -4,6 +4,7 @@
 //! others of that upstream. So every request has its own bounded inbox: notifications are dropped
 //! when it is full, the response has a reserved place.
 
+use crate::mcp::{Era, Method, Revision};
 use crate::upstream::call::{CallError, Event, Outbound};
 use crate::upstream::lines::LineSink;
 use crate::wire::jsonrpc::{Notification, Request, RequestId, Response};
@@ -43,7 +44,15 @@ struct Table {
     slots: Vec<Slot>,
     free: Vec<u32>,
     closed: Option<String>,
-    logs_on_request: bool,
+    revision: Option<Revision>,
+}
+
+impl Table {
+    /// Whether the peer logs only for requests that ask for it (MCP 2026-07-28
+    /// server/utilities/logging).
+    fn logs_on_request(&self) -> bool {
+        self.revision.is_some_and(|revision| revision.era() == Era::Modern)
+    }
 }
 
 #[derive(Debug, Default)]
@@ -156,7 +165,7 @@ impl Pending {
         let id = slot.generation << INDEX_BITS | u64::from(index);
         drop(table);
         let (pending, sink) = (Arc::clone(self), Arc::clone(sink));
-        Ok(PipeCall { id, pending, sink, inbox, stage: Stage::Reserved })
+        Ok(PipeCall { id, pending, sink, inbox, stage: Stage::Reserved, quiet: false })
     }
 
     /// Hands a response to the request it answers; `false` when there is none.
@@ -180,9 +189,14 @@ impl Pending {
         inbox.is_some_and(|inbox| inbox.note(Event::Notification(notification)))
     }
 
-    /// Whether the peer logs only for requests that ask for it (MCP 2026-07-28 server/utilities/logging).
-    pub fn logs_on_request(&self, on_request: bool) {
-        lock(&self.table).logs_on_request = on_request;
+    /// The revision that is spoken from now on.
+    pub fn negotiate(&self, revision: Revision) {
+        lock(&self.table).revision = Some(revision);
+    }
+
+    /// Whether several messages may come in one array.
+    pub fn batches(&self) -> bool {
+        lock(&self.table).revision.is_some_and(Revision::batches)
     }
 
     /// Hands a log message to the one request that can have caused it: of a legacy server the only
@@ -190,7 +204,8 @@ impl Pending {
     /// have, or the one wants none: a guess could show one client what belongs to another.
     pub fn log_message(&self, notification: Notification) -> bool {
         let table = lock(&self.table);
-        let may = |slot: &&Slot| slot.inbox.is_some() && (slot.wants_log || !table.logs_on_request);
+        let on_request = table.logs_on_request();
+        let may = |slot: &&Slot| slot.inbox.is_some() && (slot.wants_log || !on_request);
         let mut causes = table.slots.iter().filter(may);
         let only = match (causes.next(), causes.next()) {
             (Some(only), None) if only.wants_log => only.inbox.clone(),
@@ -251,6 +266,8 @@ pub struct PipeCall {
     sink: Arc<LineSink>,
     inbox: Arc<Inbox>,
     stage: Stage,
+    /// The upstream is told nothing when this is dropped.
+    quiet: bool,
 }
 
 impl PipeCall {
@@ -261,7 +278,9 @@ impl PipeCall {
 
     /// Sends the message, which must carry [`Self::id`].
     pub async fn send(&mut self, outbound: Outbound) -> Result<(), CallError> {
-        let Outbound { body, wants_log, of_client, .. } = outbound;
+        let Outbound { body, wants_log, of_client, method, .. } = outbound;
+        // it MUST NOT be cancelled (2025-11-25 basic/utilities/cancellation)
+        self.quiet = method == Method::Initialize.name();
         if wants_log || of_client {
             self.pending.describe(self.id, wants_log, of_client);
         }
@@ -292,7 +311,7 @@ impl PipeCall {
 impl Drop for PipeCall {
     fn drop(&mut self) {
         let in_flight = lock(&self.pending.table).release(self.id).is_some();
-        if in_flight && self.stage == Stage::Sent {
+        if in_flight && self.stage == Stage::Sent && !self.quiet {
             self.sink.send_later(cancelled(self.id));
         }
     }

@@ -10,6 +10,7 @@ use crate::mcp::{Era, ListKind};
 use crate::task::{Scope, Task};
 use crate::upstream::CallError;
 use crate::upstream::call::{Call, Event, Unrequested};
+use crate::upstream::events::pause;
 use crate::upstream::http::HttpLink;
 use crate::upstream::link::{Link, Wire};
 use crate::upstream::state::{Announcement, Upstream, WatchError};
@@ -349,8 +350,8 @@ async fn hear(
 /// ended at the very first, and if it has, the next request finds out.
 async fn follow(link: Arc<HttpLink>, back: mpsc::Sender<Unrequested>, label: String) {
     let (mut last_event, mut offered): (Option<String>, bool) = (None, false);
+    let mut asked = None;
     loop {
-        let mut pause = REOPEN;
         match link.stream(last_event.as_deref()).await {
             Ok(Some(mut stream)) => {
                 offered = true;
@@ -364,8 +365,9 @@ async fn follow(link: Arc<HttpLink>, back: mpsc::Sender<Unrequested>, label: Str
                         }
                     }
                 }
-                last_event = stream.last_event.take();
-                pause = stream.retry.unwrap_or(REOPEN);
+                // one that brought nothing new leaves us where we were
+                last_event = stream.last_event.take().or(last_event);
+                asked = stream.retry.or(asked);
             }
             Err(CallError::SessionLost) if offered => {
                 let _ = back.send(Unrequested::Closed("its session ended".into())).await;
@@ -380,6 +382,6 @@ async fn follow(link: Arc<HttpLink>, back: mpsc::Sender<Unrequested>, label: Str
             }
             Err(e) => log::debug!("{label}: its stream: {e}"),
         }
-        tokio::time::sleep(pause.min(Duration::from_secs(30))).await;
+        tokio::time::sleep(pause(asked.or(Some(REOPEN)), 0)).await;
     }
 }

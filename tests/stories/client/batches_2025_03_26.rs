@@ -1,7 +1,7 @@
 //! One revision knows batches; it gets them, and no other does.
 
 use crate::stage::Stage;
-use crate::support::{Legacy, Modern, RawHttp};
+use crate::support::{FakeHttp, FakeStdio, Legacy, Modern, Proxy, RawHttp};
 use serde_json::{Value, json};
 
 const JSON: (&str, &str) = ("Content-Type", "application/json");
@@ -142,4 +142,47 @@ async fn every_other_revision_refuses_them() {
         stage.upstream("sl").received_of("tools/call").is_empty(),
         "none of it was carried out"
     );
+}
+
+/// MCP 2025-03-26 basic, "Batching": whoever speaks it MUST take batches, clients as well.
+#[tokio::test]
+async fn an_upstream_of_that_revision_may_answer_with_one() {
+    let answer =
+        r#"{"jsonrpc":"2.0","id":$id,"result":{"content":[{"type":"text","text":"done"}]}}"#;
+    let progress = r#"{"jsonrpc":"2.0","method":"notifications/progress","params":{"progressToken":$token,"progress":1}}"#;
+    let script = json!({ "tools": ["both", "alone"], "on": {
+        "tools/call:both": [{ "line": format!(" [{progress}, {answer}]") }],
+        "tools/call:alone": [{ "line": format!("[{answer}]") }],
+    }});
+    for revision in ["2025-03-26", "2025-06-18"] {
+        let mut script = script.clone();
+        script["revision"] = json!(revision);
+        let (stdio, http) = (FakeStdio::new(script.clone()), FakeHttp::mcp(script.clone()).await);
+        script["sse"] = json!(true);
+        let sse = FakeHttp::mcp(script).await;
+        let mut entries =
+            json!({ "stdio": stdio.entry(), "http": http.entry(), "sse": sse.entry() });
+        if revision != "2025-03-26" {
+            entries["stdio"]["requestTimeout"] = json!(300); // what it writes there is ignored
+        }
+        let proxy = Proxy::with(json!({ "mcpServers": entries })).start().await;
+        for (name, tool) in [
+            ("stdio", "both"),
+            ("stdio", "alone"),
+            ("sse", "both"),
+            ("sse", "alone"),
+            ("http", "alone"),
+        ] {
+            let client = Modern::new(&proxy.url(&format!("/mcp/{name}")));
+            let params = json!({ "name": tool, "_meta": { "progressToken": "t" } });
+            let reply = client.request("tools/call", params).await;
+            if revision != "2025-03-26" {
+                assert_eq!(reply.error_code(), -32603, "{name} {tool}: no other revision has them");
+                continue;
+            }
+            assert_eq!(reply.result()["content"][0]["text"], "done", "{name} {tool}");
+            let heard = reply.notifications("notifications/progress").len();
+            assert_eq!(heard, usize::from(tool == "both"), "{name} {tool}");
+        }
+    }
 }

@@ -151,3 +151,15 @@ async fn what_was_given_up_before_it_could_be_sent_is_not_sent() {
     Modern::new(&proxy.url("/mcp/late")).request("tools/list", Value::Null).await.result();
     assert!(fake.received_of("resources/read").is_empty());
 }
+
+/// MCP 2025-11-25 basic/utilities/cancellation: `initialize` MUST NOT be cancelled.
+#[tokio::test]
+async fn but_never_of_an_initialize_that_takes_too_long() {
+    let fake = FakeStdio::new(json!({ "on": { "initialize": [] } }));
+    let mut entry = fake.entry();
+    entry["timeouts"] = json!({ "startMs": 500 });
+    let proxy = Proxy::with(json!({ "mcpServers": { "mute": entry } })).start().await;
+    proxy.logs.wait_for("did not become ready within 500 ms").await;
+    assert_eq!(fake.received_of("initialize").len(), 1);
+    assert_eq!(fake.received_of("notifications/cancelled").len(), 0, "{:?}", fake.received());
+}
