@@ -12,7 +12,7 @@ use crate::upstream::CallError;
 use crate::upstream::call::Unrequested;
 use crate::upstream::pending::{Pending, PipeCall};
 use crate::wire::json::{Object, Span};
-use crate::wire::jsonrpc::{Message, Notification, Rejected, Request, Response, batch};
+use crate::wire::jsonrpc::{Message, Notification, Rejected, Request, RequestId, Response, batch};
 use crate::wire::line::{LineDecoder, unfold};
 use bytes::{Buf, Bytes, BytesMut};
 use std::collections::VecDeque;
@@ -400,7 +400,10 @@ impl Reader {
     }
 
     fn response(&mut self, response: Response) {
-        if !self.pending.complete(response) {
+        let id = response.id.as_ref().and_then(RequestId::number);
+        // a late answer to what was cancelled is to be ignored (basic/utilities/cancellation)
+        let is_late = |pending: &Pending| id.is_some_and(|id| pending.was_asked(id));
+        if !self.pending.complete(response) && !is_late(&self.pending) {
             self.fault("an answer to a request that is not in flight");
         }
     }
@@ -499,6 +502,20 @@ mod tests {
         drop(scope);
         assert!(matches!(call.next().await, Err(CallError::Gone(_))));
         assert!(matches!(lines.reserve(), Err(CallError::NotConnected(_))));
+    }
+
+    #[tokio::test]
+    async fn only_an_answer_to_what_was_asked_can_be_late() {
+        let scope = Scope::root("test");
+        let (lines, _theirs) = open(&scope);
+        let call = lines.reserve().expect("a slot");
+        let id = call.id();
+        assert!(!lines.pending.was_asked(id), "it still is");
+        drop(call);
+        assert!(lines.pending.was_asked(id));
+        for never in [0, 1, id + 1, id + (1 << 16), u64::MAX] {
+            assert!(!lines.pending.was_asked(never), "{never}");
+        }
     }
 
     #[tokio::test]

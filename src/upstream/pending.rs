@@ -175,6 +175,14 @@ impl Pending {
         inbox.map(|inbox| inbox.finish(Ok(response))).is_some()
     }
 
+    /// Whether a request with this id was in flight once: many servers answer what was cancelled.
+    pub fn was_asked(&self, id: u64) -> bool {
+        let table = lock(&self.table);
+        let slot =
+            usize::try_from(id & ((1 << INDEX_BITS) - 1)).ok().and_then(|at| table.slots.get(at));
+        slot.is_some_and(|slot| (1..slot.generation).contains(&(id >> INDEX_BITS)))
+    }
+
     /// Ends a request whose answer is none.
     pub fn fail(&self, id: u64, error: CallError) {
         let inbox = lock(&self.table).release(id);
