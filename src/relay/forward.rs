@@ -372,18 +372,19 @@ fn aggregate_route(
         other => other == Routing::Prompt,
     };
     let named = match method.route() {
-        Routing::Tool => Some(("tool", world.catalog.tool(subject))),
-        _ if is_prompt => Some(("prompt", world.catalog.prompt(subject))),
+        Routing::Tool => Some((ListKind::Tools, world.catalog.tool(subject))),
+        _ if is_prompt => Some((ListKind::Prompts, world.catalog.prompt(subject))),
         _ => None,
     };
     let (at, rename, target) = match named {
-        Some((what, target)) => {
-            let target = target.ok_or_else(|| not_offered(world, what, subject))?;
+        Some((kind, target)) => {
+            let target = target.ok_or_else(|| not_offered(world, method, kind, subject))?;
             (target.upstream, target.name.clone(), Some(target.clone()))
         }
         None => {
             let found = world.catalog.resource(subject);
             let (at, uri) = found.ok_or_else(|| match method.route() {
+                _ if nobody_has(world, ListKind::Resources) => no_method(method),
                 Routing::Resource => unknown_resource(subject, caller.revision),
                 _ => unknown("resource", subject), // of a completion it is a parameter
             })?;
@@ -394,9 +395,14 @@ fn aggregate_route(
     Ok(Route { upstream: Arc::clone(upstream), rename: Some(rename), target })
 }
 
+/// Whether requests about such entries are as unknown here as the list itself.
+fn nobody_has(world: &World, kind: ListKind) -> bool {
+    !world.catalog.offers(kind) && !is_expected(world, kind)
+}
+
 /// A name that nobody offers. If it could be one of an upstream whose names are not known, that is
 /// no fault of the name.
-fn not_offered(world: &World, what: &str, name: &str) -> Rejected {
+fn not_offered(world: &World, method: Method, kind: ListKind, name: &str) -> Rejected {
     let separator = &world.config.gateway.separator;
     let is_of = |upstream: &&Arc<Upstream>| {
         let rest = name.strip_prefix(upstream.slug());
@@ -404,7 +410,9 @@ fn not_offered(world: &World, what: &str, name: &str) -> Rejected {
     };
     match world.upstreams.iter().find(is_of) {
         Some(upstream) => unavailable(upstream),
-        None => unknown(what, name),
+        None if nobody_has(world, kind) => no_method(method),
+        None if kind == ListKind::Tools => unknown("tool", name),
+        None => unknown("prompt", name),
     }
 }
 

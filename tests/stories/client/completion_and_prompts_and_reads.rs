@@ -1,6 +1,7 @@
 //! Prompts, resources and completions find their upstream as tools do.
 
 use crate::stage::Stage;
+use crate::support::{Modern, Proxy};
 use serde_json::{Value, json};
 
 fn script() -> Value {
@@ -104,4 +105,37 @@ async fn what_is_incomplete_or_nobodys_is_refused() {
             assert_eq!(reply.error_code(), code, "{case}: {method} {params}");
         }
     }
+}
+
+/// What no upstream has is not implemented here: the capability, the list and the requests agree
+/// (MCP 2026-07-28 basic/transports/streamable-http: 404 and -32601).
+#[tokio::test]
+async fn what_nobody_offers_is_no_method_of_the_shared_endpoint() {
+    let proxy =
+        Proxy::with(json!({ "mcpServers": { "1mcp": { "type": "builtin" } } })).start().await;
+    let client = Modern::new(&proxy.url("/mcp"));
+    let capabilities = client.request("server/discover", json!({})).await;
+    let capabilities = capabilities.result()["capabilities"].clone();
+    assert_eq!(capabilities, json!({ "tools": { "listChanged": true } }));
+    let argument = json!({ "name": "a", "value": "" });
+    for (method, params) in [
+        ("prompts/list", json!({})),
+        ("resources/list", json!({})),
+        ("resources/templates/list", json!({})),
+        ("prompts/get", json!({ "name": "x" })),
+        ("resources/read", json!({ "uri": "x:y" })),
+        (
+            "completion/complete",
+            json!({ "ref": { "type": "ref/prompt", "name": "x" }, "argument": argument }),
+        ),
+        (
+            "completion/complete",
+            json!({ "ref": { "type": "ref/resource", "uri": "x:y" }, "argument": argument }),
+        ),
+    ] {
+        let reply = client.request(method, params).await;
+        assert_eq!((reply.status, reply.error_code()), (404, -32601), "{method}: {reply:?}");
+    }
+    let unknown = client.request("tools/call", json!({ "name": "x" })).await;
+    assert_eq!((unknown.status, unknown.error_code()), (200, -32602));
 }
