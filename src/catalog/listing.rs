@@ -146,8 +146,9 @@ fn join(
     let is_cursor = |member: &Member| json::key_is(result, member.key, "nextCursor");
     let cursor = object.members.iter().position(is_cursor);
     splice.edit_members(object, cursor.as_slice(), &[]);
-    if let (Some(shortest), Some(own)) = (ttl_ms, object.value(result, "ttlMs")) {
-        splice.replace(own.span, shortest.to_string().as_bytes());
+    if let Some(own) = object.value(result, "ttlMs") {
+        // a page that does not say counts as stale at once (2026-07-28 server/utilities/caching)
+        splice.replace(own.span, ttl_ms.unwrap_or_default().to_string().as_bytes());
     }
     if let (true, Some(own)) = (private, object.value(result, "cacheScope")) {
         splice.replace(own.span, b"\"private\"");
@@ -236,7 +237,7 @@ mod tests {
         let list = listing(&[r#"{"tools":[],"ttlMs":1}"#, r#"{"tools":[]}"#]);
         assert_eq!(
             (list.ttl_ms, list.private, &*list.whole),
-            (None, true, &br#"{"tools":[],"ttlMs":1}"#[..])
+            (None, true, &br#"{"tools":[],"ttlMs":0}"#[..])
         );
     }
 
