@@ -147,7 +147,7 @@ fn ask(
 fn tell_absent(gateway: &Gateway) {
     for upstream in gateway.world().upstreams.iter() {
         let state = upstream.state();
-        if matches!(state, State::Starting | State::Down(_)) {
+        if matches!(state, State::Starting | State::Returning(_) | State::Down(_)) {
             tell(&upstream.entry.key, &state.to_string());
         }
     }
