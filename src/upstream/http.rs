@@ -138,7 +138,8 @@ impl HttpLink {
     /// Takes an id for a request.
     pub fn reserve(self: &Arc<Self>) -> HttpCall {
         let id = self.next_id.fetch_add(1, Ordering::Relaxed);
-        HttpCall { link: Arc::clone(self), id, stage: Stage::Reserved, resume: Resume::default() }
+        let (link, stage, resume) = (Arc::clone(self), Stage::Reserved, Resume::default());
+        HttpCall { link, id, stage, resume, names_session: false }
     }
 
     fn request(
@@ -346,6 +347,8 @@ pub struct HttpCall {
     id: u64,
     stage: Stage,
     resume: Resume,
+    /// It was sent with the id of a session.
+    names_session: bool,
 }
 
 impl fmt::Debug for HttpCall {
@@ -363,6 +366,7 @@ impl HttpCall {
     /// Prepares the request, which must carry [`Self::id`]; [`Self::next`] sends it.
     pub fn send(&mut self, outbound: Outbound) -> Result<(), CallError> {
         let request = self.link.post(outbound)?;
+        self.names_session = request.headers().contains_key(&SESSION);
         let client = self.link.client.clone();
         let waits = Waits { slot: Some(CONNECT), connect: Some(CONNECT), head: None };
         self.stage = Stage::Sending(Box::pin(async move { client.send(request, waits).await }));
@@ -452,10 +456,10 @@ impl HttpCall {
     }
 
     fn status(&self, status: StatusCode) -> CallError {
-        if status == StatusCode::NOT_FOUND && self.link.negotiated().session.is_some() {
-            return CallError::SessionLost;
+        match status == StatusCode::NOT_FOUND && self.names_session {
+            true => CallError::SessionUnknown,
+            false => CallError::Status(status.as_u16()),
         }
-        CallError::Status(status.as_u16())
     }
 
     /// An error answer may come with a status of its own, and, from servers that failed before
@@ -463,11 +467,13 @@ impl HttpCall {
     fn read_json(&self, status: StatusCode, bytes: Bytes) -> Result<Response, CallError> {
         match Message::parse(bytes) {
             Ok(Message::Response(response)) if self.answers(&response) => {
-                let lost = status == StatusCode::NOT_FOUND && response.error_code() != Some(-32601);
-                if lost && self.link.negotiated().session.is_some() {
-                    return Err(CallError::SessionLost);
+                let lost = status == StatusCode::NOT_FOUND && self.names_session;
+                match response.error_code() {
+                    Some(-32601) => Ok(response),
+                    Some(_) if lost => Err(CallError::SessionUnknown),
+                    None if lost => Err(CallError::SessionLost), // it says that it was carried out
+                    _ => Ok(response),
                 }
-                Ok(response)
             }
             Ok(_) if status.is_success() => {
                 Err(CallError::BadAnswer("the body does not answer the request".into()))
