@@ -138,7 +138,7 @@ fn outcome(block: &Block<'_>) -> Result<Bytes, &'static str> {
             let modern = ends.client.era() == Era::Modern;
             let subscription = modern.then_some(&br#""L-\u0031""#[..]);
             let message = notification(block.text);
-            let splice = updated(&message, ends.slug(), subscription, ends.upstream);
+            let splice = updated(&message, ends.slug(), subscription);
             Ok(splice.apply(block.text.as_bytes()))
         }
         other => panic!("{other}: not a heading of a message"),

@@ -328,7 +328,7 @@ fn notifications(ends: &Ends, message: &Notification) {
         return;
     }
     let subscription = (ends.client.era() == Era::Modern).then_some(ID);
-    let splice = || notification::updated(message, ends.slug, subscription, ends.upstream);
+    let splice = || notification::updated(message, ends.slug, subscription);
     let mut tree = Node::read(bytes);
     for params in tree.all("params") {
         params.all("uri").for_each(|uri| assert!(mark(ends, uri)));

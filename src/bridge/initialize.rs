@@ -239,7 +239,7 @@ pub fn initialize_result(
     let mut out = format!(
         "{{\"protocolVersion\":\"{}\",\"capabilities\":{},\"serverInfo\":{}",
         revision.as_str(),
-        capabilities.to_json(Era::Legacy),
+        capabilities.to_json(),
         meta::OURSELVES,
     )
     .into_bytes();
@@ -252,7 +252,7 @@ pub fn discover_result(capabilities: &ServerCapabilities, instructions: Option<&
     let mut out = format!(
         "{{\"resultType\":\"complete\",\"supportedVersions\":[\"{}\"],\"capabilities\":{},\"ttlMs\":0,\"cacheScope\":\"private\",\"_meta\":{{\"{}\":{}}}",
         Revision::MODERN.as_str(),
-        capabilities.to_json(Era::Modern),
+        capabilities.to_json(),
         meta::SERVER_INFO,
         meta::OURSELVES,
     )

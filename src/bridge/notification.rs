@@ -1,7 +1,7 @@
 //! Notifications on their way to a client, and those that we send ourselves.
 
 use crate::bridge::listen::Filter;
-use crate::mcp::{Era, ListKind, Method, meta};
+use crate::mcp::{ListKind, Method, meta};
 use crate::wire::json;
 use crate::wire::jsonrpc::Notification;
 use crate::wire::splice::Splice;
@@ -17,13 +17,12 @@ pub fn progress(notification: &Notification, token: &[u8]) -> Splice {
     splice
 }
 
-/// `notifications/resources/updated` of an upstream of `era` for one client: with the slug that
+/// `notifications/resources/updated` of an upstream for one client: with the slug that
 /// the client knows the resource by, and with the client's own subscription, if it has one.
 pub fn updated(
     notification: &Notification,
     space: Option<&str>,
     subscription: Option<&[u8]>,
-    era: Era,
 ) -> Splice {
     let call = &notification.call;
     let mut splice = Splice::new();
@@ -34,14 +33,14 @@ pub fn updated(
         }
     }
     let tag = subscription.map(tag);
-    match (&call.meta, &call.params, tag, era) {
-        (Some(meta), _, tag, _) => {
+    match (&call.meta, &call.params, tag) {
+        (Some(meta), _, tag) => {
             let is_tag = |key| json::key_is(&call.bytes, key, meta::SUBSCRIPTION_ID);
             let theirs = meta.members.iter().position(|member| is_tag(member.key));
             let added: Vec<&[u8]> = tag.as_deref().into_iter().collect();
             splice.edit_members(meta, theirs.as_slice(), &added);
         }
-        (None, Some(params), Some(tag), _) => {
+        (None, Some(params), Some(tag)) => {
             let member = [b"\"_meta\":{", tag.as_slice(), b"}"].concat();
             splice.edit_members(params, &[], &[&member]);
         }
@@ -121,19 +120,18 @@ mod tests {
     #[test]
     fn an_update_is_addressed_anew() {
         let legacy = r#"{"jsonrpc":"2.0","method":"notifications/resources/updated","params":{"uri":"a:b","title":"t"}}"#;
-        let out = updated(&parse(legacy), Some("fs"), Some(b"\"L\""), Era::Legacy)
-            .apply(legacy.as_bytes());
+        let out = updated(&parse(legacy), Some("fs"), Some(b"\"L\"")).apply(legacy.as_bytes());
         assert_eq!(
             out,
             r#"{"jsonrpc":"2.0","method":"notifications/resources/updated","params":{"_meta":{"io.modelcontextprotocol/subscriptionId":"L"},"uri":"mcp-fs+a:b","title":"t"}}"#
         );
         let modern = r#"{"jsonrpc":"2.0","method":"notifications/resources/updated","params":{"_meta":{"io.modelcontextprotocol/subscriptionId":9,"k":1},"uri":"a:b"}}"#;
-        let out = updated(&parse(modern), None, Some(b"4"), Era::Modern).apply(modern.as_bytes());
+        let out = updated(&parse(modern), None, Some(b"4")).apply(modern.as_bytes());
         assert_eq!(
             out,
             r#"{"jsonrpc":"2.0","method":"notifications/resources/updated","params":{"_meta":{"io.modelcontextprotocol/subscriptionId":4,"k":1},"uri":"a:b"}}"#
         );
-        let out = updated(&parse(modern), None, None, Era::Modern).apply(modern.as_bytes());
+        let out = updated(&parse(modern), None, None).apply(modern.as_bytes());
         assert_eq!(
             out,
             r#"{"jsonrpc":"2.0","method":"notifications/resources/updated","params":{"_meta":{"k":1},"uri":"a:b"}}"#

@@ -16,21 +16,26 @@ Commands:
   call NAME [JSON]    call a tool with arguments (a JSON object, default {})
 
 Options:
-  --config FILE       the configuration file (serve, check); tools and call start a gateway
-                      of their own from it instead of asking a running one
-  --listen ADDR:PORT  serve: listen here instead of where the file says (repeatable)
-  --url URL           tools, call: the endpoint to ask (default http://127.0.0.1:3050/mcp)
+  --config FILE       the configuration file; with it, tools and call start a
+                      gateway of their own instead of asking a running one
+  --listen ADDR:PORT  serve: listen here instead of where the file says
+                      (repeatable)
+  --url URL           tools, call: the endpoint to ask
+                      (default http://127.0.0.1:3050/mcp)
   --json              tools, call: print the raw result
   -h, --help          print this
   -V, --version       print the version
 
-Without --config, the file is ONEMCP_CONFIG, or ~/.config/1mcp/mcp.json, or /etc/1mcp/mcp.json.
-Never one in the current directory: a folder you have opened could have brought it.
+Endpoints:
+  /mcp                all servers as one, with tools named server__tool
+  /mcp/SERVER         one server alone, with its own names
 
-Endpoints: /mcp is all servers as one, with tools named server__tool; /mcp/SERVER is one alone.
+Without --config, serve and check read $ONEMCP_CONFIG, or
+~/.config/1mcp/mcp.json, or /etc/1mcp/mcp.json; never a file of the current
+directory: a folder you have opened could have brought it.
 
-Exit codes: 0 done; 1 not done; 2 the command line or the file is wrong; 3 the tool reported
-an error.
+Exit codes: 0 done; 1 not done; 2 the command line or the file is wrong;
+3 the tool reported an error.
 ";
 
 /// A command line that was understood.

@@ -4,20 +4,28 @@ use crate::base::text::terminal_safe;
 use crate::catalog::param_header::ParamHeaders;
 use crate::cli::args::{CallOptions, Target};
 use crate::cli::client::{Endpoint, quoted};
-use crate::cli::{Failure, complain, load, print, serve};
-use crate::gateway::Gateway;
+use crate::cli::{Failure, complain, counted, load, print, serve};
+use crate::gateway::{Gateway, builtin};
 use crate::mcp::{ListKind, Method};
 use crate::net::listen;
+use crate::sys::terminal;
 use crate::upstream::State;
 use crate::wire::json::{self, Kind, Object};
 use bytes::Bytes;
 use std::net::{Ipv4Addr, SocketAddr};
+use std::time::Duration;
 
 /// The endpoint that is asked unless another is named.
 const DEFAULT_URL: &str = "http://127.0.0.1:3050/mcp";
 
-/// Widest description that is printed, in characters.
-const DESCRIPTION: usize = 72;
+/// Columns before a description.
+const INDENT: usize = 4;
+
+/// Least columns for a description, however narrow the terminal is.
+const NARROWEST: usize = 16;
+
+/// How long the gateway may take to say which servers are not there.
+const TELL: Duration = Duration::from_secs(2);
 
 /// Lists the tools of an endpoint.
 pub(crate) fn tools(target: Target) -> Result<u8, Failure> {
@@ -26,7 +34,7 @@ pub(crate) fn tools(target: Target) -> Result<u8, Failure> {
     if json {
         return print(&format!("{}\n", String::from_utf8_lossy(&result))).map(|()| 0);
     }
-    print(&table(&result)).map(|()| 0)
+    print(&table(&result, terminal::width())).map(|()| 0)
 }
 
 fn object(bytes: &[u8]) -> Option<Object> {
@@ -41,26 +49,31 @@ fn elements(bytes: &[u8], key: &str) -> Vec<Object> {
     values.into_iter().filter_map(|value| Object::read(bytes, value.span).ok()).collect()
 }
 
-/// Names and the first lines of descriptions.
-fn table(result: &[u8]) -> String {
+/// Names and the first lines of descriptions, each cut to one line of a terminal of so many columns.
+fn table(result: &[u8], columns: Option<usize>) -> String {
     let tools = elements(result, ListKind::Tools.member());
     let mut out = String::new();
     for tool in &tools {
         let name = tool.text(result, "name").unwrap_or_default();
         let description = tool.text(result, "description").unwrap_or_default();
         let first = description.lines().find(|line| !line.trim().is_empty()).unwrap_or_default();
-        let short = shortened(first.trim());
-        out.push_str(&format!("{}\n    {}\n", terminal_safe(&name), terminal_safe(&short)));
+        let first = terminal_safe(first.trim());
+        let short = match columns {
+            Some(columns) => shortened(&first, columns.saturating_sub(INDENT).max(NARROWEST)),
+            None => first.into_owned(),
+        };
+        out.push_str(&format!("{}\n{:INDENT$}{short}\n", terminal_safe(&name), ""));
     }
-    out.push_str(&format!("{} tools\n", tools.len()));
+    out.push_str(&format!("{}\n", counted(tools.len(), "tool")));
     out
 }
 
-fn shortened(text: &str) -> String {
-    match text.char_indices().nth(DESCRIPTION) {
-        Some((end, _)) => format!("{}…", text.get(..end).unwrap_or_default()),
-        None => text.to_owned(),
+fn shortened(text: &str, most: usize) -> String {
+    if text.chars().count() <= most {
+        return text.to_owned();
     }
+    let kept: String = text.chars().take(most.saturating_sub(1)).collect();
+    format!("{}…", kept.trim_end())
 }
 
 /// Calls a tool.
@@ -123,8 +136,13 @@ fn ask(
             None => Vec::new(),
         };
         let result = endpoint.request(method, name.as_deref(), &params, &members).await;
-        if let Some(gateway) = gateway {
-            gateway.stop().await;
+        match (gateway, &result) {
+            (Some(gateway), _) => drop(gateway.stop().await),
+            (None, Ok(listed)) if method == Method::ToolsList => {
+                let told = tell_missing(&endpoint, listed);
+                let _ = tokio::time::timeout(TELL, told).await; // it is a hint
+            }
+            _ => {}
         }
         result
     })
@@ -150,11 +168,41 @@ async fn mirrored(endpoint: &Endpoint, name: &str, members: &str) -> Vec<(String
 fn tell_absent(gateway: &Gateway) {
     for upstream in gateway.world().upstreams.iter() {
         let state = upstream.state();
-        if matches!(state, State::Starting | State::Down(_)) {
-            let (key, state) = (&upstream.entry.key, state.to_string());
-            complain(&format!("{}: {}", terminal_safe(key), terminal_safe(&state)));
+        if matches!(state, State::Starting | State::Returning(_) | State::Down(_)) {
+            tell(&upstream.entry.key, &state.to_string());
         }
     }
+}
+
+fn tell(key: &str, state: &str) {
+    complain(&format!("{}: {}", terminal_safe(key), terminal_safe(state)));
+}
+
+/// The same of a running gateway, where it can be known: from its built-in server, if it has one.
+async fn tell_missing(endpoint: &Endpoint, listed: &[u8]) {
+    let tools = elements(listed, ListKind::Tools.member());
+    let Some(name) = tools.iter().find_map(|tool| list_servers(listed, tool)) else { return };
+    let members = format!("\"name\":{},\"arguments\":{{}}", quoted(&name));
+    let asked = endpoint.request(Method::ToolsCall, Some(&name), &[], &members).await;
+    let Ok(answer) = asked else { return };
+    let content = object(&answer).and_then(|object| object.value(&answer, "structuredContent"));
+    let content = content.map(|content| content.span.of(&answer)).unwrap_or_default();
+    for server in elements(content, "servers") {
+        let state = server.text(content, "state").unwrap_or_default();
+        if state != "ready" && !state.starts_with("disabled") {
+            tell(&server.text(content, "name").unwrap_or_default(), &state);
+        }
+    }
+}
+
+/// The name of a tool, if it is the one of the built-in server that lists all servers, and this
+/// endpoint is more than that server.
+fn list_servers(listed: &[u8], tool: &Object) -> Option<String> {
+    let name = tool.text(listed, "name")?;
+    let own = builtin::LIST_SERVERS;
+    let is_it = name.len() > own.len() && name.ends_with(own);
+    let says = tool.text(listed, "description")?;
+    (is_it && says == builtin::LIST_SERVERS_DOES).then(|| name.into_owned())
 }
 
 fn start(path: &std::path::Path) -> Result<(Gateway, String), Failure> {
@@ -171,4 +219,33 @@ fn start(path: &std::path::Path) -> Result<(Gateway, String), Failure> {
     let address = address.ok_or_else(|| Failure::failed("no address to listen on"))?;
     let gateway = serve::start(config, loaded, listeners)?;
     Ok((gateway, format!("http://{address}/mcp")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn descriptions_are_as_wide_as_the_terminal_and_whole_without_one() {
+        let text = format!("{}\u{1b}", "word ".repeat(20));
+        let listed = format!(
+            "{{\"tools\":[{{\"name\":\"a\",\"description\":\"{}\\u001b\\nmore\"}}]}}",
+            "word ".repeat(20)
+        );
+        let line = |columns| {
+            let table = table(listed.as_bytes(), columns);
+            table.lines().nth(1).expect("a description").to_owned()
+        };
+        assert_eq!(line(None), format!("    {}", terminal_safe(&text)));
+        assert_eq!(line(Some(200)), line(None), "it fits");
+        for columns in [30, 72, 80, 105] {
+            let cut = line(Some(columns));
+            assert!(cut.ends_with('…') && (columns - 2..=columns).contains(&cut.chars().count()));
+        }
+        let least = INDENT + NARROWEST;
+        assert!(
+            (least - 1..=least).contains(&line(Some(0)).chars().count()),
+            "still a word or two"
+        );
+    }
 }

@@ -1,7 +1,7 @@
 //! `1mcp check`: every fault of the configuration file at once.
 
 use crate::cli::serve::open_door;
-use crate::cli::{Failure, load, print};
+use crate::cli::{Failure, counted, load, print};
 use crate::config::Transport;
 use std::path::PathBuf;
 
@@ -32,10 +32,9 @@ pub(crate) fn run(named: Option<PathBuf>) -> Result<u8, Failure> {
         }
     }
     let path = loaded.path.display();
-    out.push_str(&match errors {
-        0 => format!("{path}: good, {} warnings\n", lines.len()),
-        n => format!("{path}: {n} errors, {} warnings\n", lines.len().saturating_sub(n)),
-    });
+    let warnings = lines.iter().filter(|(is_error, _)| !is_error).count();
+    let verdict = if errors == 0 { "good".to_owned() } else { counted(errors, "error") };
+    out.push_str(&format!("{path}: {verdict}, {}\n", counted(warnings, "warning")));
     print(&out)?;
     Ok(if errors == 0 { 0 } else { 2 })
 }

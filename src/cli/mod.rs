@@ -71,6 +71,11 @@ fn print(text: &str) -> Result<(), Failure> {
     }
 }
 
+/// So many of something.
+fn counted(many: usize, what: &str) -> String {
+    format!("{many} {what}{}", if many == 1 { "" } else { "s" })
+}
+
 fn complain(message: &str) {
     let mut err = std::io::stderr().lock();
     // when even this cannot be written, the exit code says it

@@ -131,6 +131,7 @@ async fn until_stopped(config: Config, loaded: Loaded) -> Result<u8, Failure> {
             for task in late {
                 log::warn!("did not end in time: {task}");
             }
+            log::info!("stopped");
             Ok(0)
         }
         _ = shutdown.recv() => Err(Failure::failed("stopped at once")),

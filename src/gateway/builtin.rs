@@ -23,6 +23,12 @@ const BUFFER: usize = 64 << 10;
 /// Most tools that a search returns.
 const MAX_FOUND: usize = 50;
 
+/// The tool that lists all servers, by its own name.
+pub const LIST_SERVERS: &str = "list_servers";
+
+/// What that tool says of itself.
+pub const LIST_SERVERS_DOES: &str = "Lists the MCP servers behind this endpoint with their state, protocol version and how much they offer.";
+
 const TOOLS: &str = r#"[{"name":"list_servers","title":"List servers","description":"Lists the MCP servers behind this endpoint with their state, protocol version and how much they offer.","inputSchema":{"type":"object","properties":{}},"annotations":{"readOnlyHint":true,"openWorldHint":false}},{"name":"search_tools","title":"Search tools","description":"Finds tools of all servers behind this endpoint by words in their names and descriptions.","inputSchema":{"type":"object","properties":{"query":{"type":"string","description":"Words to look for; a tool is found when all of them occur"}},"required":["query"]},"annotations":{"readOnlyHint":true,"openWorldHint":false}}]"#;
 
 /// What connects a supervisor to a fresh server of this kind.
@@ -96,7 +102,7 @@ fn complete(members: &str) -> String {
 
 fn call(request: &Request, world: &World) -> Result<String, Rejected> {
     match request.call.param_text("name").as_deref() {
-        Some("list_servers") => Ok(structured(&format!("{{\"servers\":{}}}", servers(world)))),
+        Some(LIST_SERVERS) => Ok(structured(&format!("{{\"servers\":{}}}", servers(world)))),
         Some("search_tools") => search(request, world),
         _ => Err(Rejected::new(Code::InvalidParams, "unknown tool")),
     }
@@ -148,4 +154,18 @@ fn summary(listed: &[u8], tool: &Object) -> String {
     let raw = |key| tool.value(listed, key).map(|v| String::from_utf8_lossy(v.span.of(listed)));
     let members = ["name", "description"].map(|key| raw(key).map(|v| format!("\"{key}\":{v}")));
     format!("{{{}}}", members.into_iter().flatten().collect::<Vec<_>>().join(","))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_tool_that_lists_servers_is_what_the_command_line_looks_for() {
+        let listed = format!("{{\"tools\":{TOOLS}}}");
+        let first = tools(listed.as_bytes()).into_iter().next().expect("a tool");
+        let said = ["name", "description"].map(|key| first.text(listed.as_bytes(), key));
+        let said = said.map(|text| text.expect("a text").into_owned());
+        assert_eq!(said, [LIST_SERVERS, LIST_SERVERS_DOES]);
+    }
 }

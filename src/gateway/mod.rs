@@ -234,7 +234,7 @@ impl Publisher {
     ) {
         let world = Arc::clone(&self.published.borrow());
         if let Some(upstream) = world.upstreams.get(upstream) {
-            self.hub.updated(upstream, upstream.last_era(), uri, notification);
+            self.hub.updated(upstream, uri, notification);
         }
     }
 }

@@ -1,6 +1,6 @@
 //! What a server says that it can do: read from upstreams, united, and said to clients.
 
-use crate::mcp::{Era, ListKind};
+use crate::mcp::ListKind;
 use crate::wire::json::{Kind, Object, Value};
 
 /// A list, and whether its changes are announced.
@@ -120,7 +120,7 @@ impl ServerCapabilities {
     }
 
     /// As the JSON object that a server says it with. Both eras say it alike.
-    pub fn to_json(&self, _: Era) -> String {
+    pub fn to_json(&self) -> String {
         let mut parts = Vec::new();
         let flags = |pairs: &[(&str, bool)]| {
             let set: Vec<String> = pairs
@@ -162,7 +162,7 @@ mod tests {
         let object = Object::read(text, json::check(text).expect("json").span).expect("an object");
         let capabilities = ServerCapabilities::read(text, &object);
         assert_eq!(
-            capabilities.to_json(Era::Modern),
+            capabilities.to_json(),
             r#"{"tools":{"listChanged":true},"resources":{"subscribe":true},"logging":{}}"#
         );
         assert!(capabilities.subscribes() && !capabilities.has(ListKind::Prompts));

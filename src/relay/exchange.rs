@@ -8,7 +8,8 @@ use crate::bridge::question::{Question, Reply};
 use crate::bridge::response::{Bridged, ResponseEdit, response};
 use crate::mcp::{ClientCapabilities, Era, ListKind, LogLevel, Method, Revision};
 use crate::relay::asking::{ANSWER_TIME, Asked, Asking};
-use crate::upstream::{Call, CallError, Event, Link, Ticket, Upstream};
+use crate::relay::attempt::Attempt;
+use crate::upstream::{CallError, Event, Link, Ticket, Upstream};
 use crate::wire::jsonrpc::{Code, Notification, Rejected, Request, RequestId, Response};
 use bytes::Bytes;
 use std::pin::Pin;
@@ -153,7 +154,7 @@ pub(super) struct Ends {
 #[derive(Debug)]
 pub struct Exchange {
     ends: Ends,
-    call: Option<Call>,
+    call: Option<Attempt>,
     deadline: Deadline,
     progress: Option<f64>,
     cancel: Arc<Cancel>,
@@ -179,7 +180,7 @@ enum Turn {
 }
 
 impl Exchange {
-    pub(super) fn new(ends: Ends, call: Call, ticket: Ticket) -> Self {
+    pub(super) fn new(ends: Ends, call: Attempt, ticket: Ticket) -> Self {
         let timeouts = &ends.upstream.entry.timeouts;
         let deadline = Deadline::new(timeouts.idle, timeouts.total);
         let (call, cancel) = (Some(call), Arc::default());

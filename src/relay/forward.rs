@@ -10,6 +10,7 @@ use crate::mcp::capability::ServerCapabilities;
 use crate::mcp::{ClientCapabilities, Era, ListKind, LogLevel, Method, Revision, Routing};
 use crate::oauth::Permit;
 use crate::relay::Hub;
+use crate::relay::attempt::{Again, Attempt};
 use crate::relay::exchange::{Ends, Exchange};
 use crate::relay::world::{Endpoint, World};
 use crate::task::within;
@@ -62,12 +63,12 @@ pub struct Relay {
 }
 
 /// Where one request goes.
-struct Route {
-    upstream: Arc<Upstream>,
+pub(super) struct Route {
+    pub(super) upstream: Arc<Upstream>,
     /// The JSON string token that replaces the name or URI; `None` where it stays.
     rename: Option<Bytes>,
     /// For `Mcp-Param-*`.
-    target: Option<Target>,
+    pub(super) target: Option<Target>,
 }
 
 fn unknown(what: &str, name: &str) -> Rejected {
@@ -159,6 +160,11 @@ impl Relay {
         }
     }
 
+    /// Whether a request may have to wait for an upstream behind the endpoint to start.
+    pub fn may_wait(&self, endpoint: Endpoint) -> bool {
+        self.worlds.borrow().behind(endpoint).iter().any(|upstream| upstream.is_being_started())
+    }
+
     /// Sends a request to its upstream.
     ///
     /// # Errors
@@ -204,7 +210,11 @@ impl Relay {
             personal: permit.is_personal(),
             capabilities: caller.capabilities,
         };
-        Ok(Exchange::new(ends, call, ticket))
+        let again = Again::is_of_use(&link, method).then(|| {
+            let (caller, message, link) = (caller.clone(), message.clone(), Arc::downgrade(&link));
+            Box::new(Again { route, caller, method, message, link })
+        });
+        Ok(Exchange::new(ends, Attempt::new(call, again), ticket))
     }
 }
 
@@ -232,7 +242,7 @@ impl Relay {
 
 /// Tells a legacy connection that log messages from `level` on are wanted. It is shared, so it is
 /// never told to say less than those hear who have not asked.
-async fn make_verbose(upstream: &Upstream, link: &Link, level: LogLevel) {
+pub(super) async fn make_verbose(upstream: &Upstream, link: &Link, level: LogLevel) {
     let level = level.min(UNASKED);
     if link.era() != Era::Legacy || !link.peer.capabilities.logging || !link.wants(level) {
         return;
@@ -430,7 +440,7 @@ pub fn unknown_resource(uri: &str, client: Revision) -> Rejected {
 }
 
 /// The request as the upstream gets it.
-fn prepare(
+pub(super) fn prepare(
     route: &Route,
     link: &Link,
     caller: &Caller,
@@ -467,7 +477,7 @@ fn prepare(
     Outbound { body, method: method.name(), name, params, wants_log, of_client: true }
 }
 
-fn mirrored_name(route: &Route, method: Method, message: &Request) -> Option<String> {
+pub(super) fn mirrored_name(route: &Route, method: Method, message: &Request) -> Option<String> {
     let member = method.mcp_name_param()?;
     match &route.rename {
         Some(token) => json::decode_string(token).ok().map(Cow::into_owned),
@@ -475,7 +485,7 @@ fn mirrored_name(route: &Route, method: Method, message: &Request) -> Option<Str
     }
 }
 
-fn param_headers(route: &Route, message: &Request) -> Vec<(String, String)> {
+pub(super) fn param_headers(route: &Route, message: &Request) -> Vec<(String, String)> {
     let headers = route.target.as_ref().and_then(|target| target.headers.as_ref());
     let arguments = message.call.param("arguments").map(|arguments| arguments.span);
     headers.map(|headers| headers.values(&message.call.bytes, arguments)).unwrap_or_default()

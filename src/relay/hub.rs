@@ -1,7 +1,7 @@
 //! Who gets which notification outside requests, and what upstreams are asked to report.
 
 use crate::bridge::notification;
-use crate::mcp::{Era, ListKind};
+use crate::mcp::ListKind;
 use crate::relay::outlet::{Outlet, TooMany};
 use crate::relay::world::{Endpoint, World};
 use crate::upstream::state::WatchError;
@@ -73,13 +73,7 @@ impl Hub {
     }
 
     /// A resource of an upstream has changed; `notification` is what the upstream said, if it did.
-    pub fn updated(
-        &self,
-        upstream: &Upstream,
-        era: Era,
-        uri: &str,
-        notification: Option<&Notification>,
-    ) {
+    pub fn updated(&self, upstream: &Upstream, uri: &str, notification: Option<&Notification>) {
         let prefixed = uri::wrap(upstream.slug(), uri);
         for outlet in self.outlets() {
             let (name, space) = match outlet.endpoint {
@@ -91,7 +85,7 @@ impl Hub {
             let subscription = outlet.subscription.as_ref().map(RequestId::token);
             outlet.updated(name, || match notification {
                 Some(notification) => {
-                    let splice = notification::updated(notification, space, subscription, era);
+                    let splice = notification::updated(notification, space, subscription);
                     splice.apply(&notification.call.bytes)
                 }
                 None => notification::resource_updated(name, subscription),

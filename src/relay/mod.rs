@@ -1,6 +1,7 @@
 //! Takes a permitted client request to the right upstream and its answers back.
 
 pub mod asking;
+mod attempt;
 pub mod exchange;
 pub mod forward;
 pub mod hub;

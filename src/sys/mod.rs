@@ -1,4 +1,4 @@
-//! The operating system: child processes, signals, files. The only row that builds a Command.
+//! The operating system: child processes, signals, files, the terminal. The only row that builds a Command.
 //!
 //! ```text
 //! gateway ── control socket ──► keeper ── control socket ──► exec stage
@@ -16,4 +16,5 @@ pub mod random;
 mod reaper;
 pub mod signal;
 pub mod spawn;
+pub mod terminal;
 mod tree;

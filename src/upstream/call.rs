@@ -51,8 +51,11 @@ pub enum CallError {
     Busy,
     /// The upstream answered with an HTTP status that is no answer to a request.
     Status(u16),
-    /// The legacy session is gone; the connection must be made anew.
+    /// The legacy session is gone; the connection must be made anew. The request may or may not
+    /// have been carried out.
     SessionLost,
+    /// The same, and the request was not carried out: its session was unknown (404).
+    SessionUnknown,
     /// The upstream answered with something that is not a response to this request.
     BadAnswer(String),
     /// Nothing came within the bound.
@@ -67,7 +70,7 @@ impl fmt::Display for CallError {
             Self::Unsent(why) => write!(f, "the request could not be sent: {why}"),
             Self::Busy => write!(f, "too many requests are in flight"),
             Self::Status(status) => write!(f, "answered with http status {status}"),
-            Self::SessionLost => write!(f, "the upstream's session ended"),
+            Self::SessionLost | Self::SessionUnknown => write!(f, "the upstream's session ended"),
             Self::BadAnswer(why) => write!(f, "not a valid answer: {why}"),
             Self::TimedOut => write!(f, "no answer in time"),
         }

@@ -145,7 +145,8 @@ impl HttpLink {
     /// Takes an id for a request.
     pub fn reserve(self: &Arc<Self>) -> HttpCall {
         let id = self.next_id.fetch_add(1, Ordering::Relaxed);
-        HttpCall { link: Arc::clone(self), id, stage: Stage::Reserved, resume: Resume::default() }
+        let (link, stage, resume) = (Arc::clone(self), Stage::Reserved, Resume::default());
+        HttpCall { link, id, stage, resume, names_session: false }
     }
 
     fn request(
@@ -207,7 +208,7 @@ impl HttpLink {
     pub async fn stream(&self, last_event: Option<&str>) -> Result<Option<EventStream>, CallError> {
         let response = self.get(last_event).await?;
         match response.status {
-            StatusCode::OK if is_stream(&response.headers) => {
+            StatusCode::OK if has_type(&response.headers, "text/event-stream") => {
                 Ok(Some(self.read_stream(response.body)))
             }
             StatusCode::NOT_FOUND | StatusCode::BAD_REQUEST
@@ -316,10 +317,6 @@ pub(super) fn failed(error: ClientError) -> CallError {
     }
 }
 
-fn is_stream(headers: &HeaderMap) -> bool {
-    has_type(headers, "text/event-stream")
-}
-
 fn has_type(headers: &HeaderMap, wanted: &str) -> bool {
     let Some(value) = headers.get(CONTENT_TYPE).map(HeaderValue::as_bytes) else { return false };
     let essence = value.split(|byte| *byte == b';').next().unwrap_or_default();
@@ -362,6 +359,8 @@ pub struct HttpCall {
     id: u64,
     stage: Stage,
     resume: Resume,
+    /// It was sent with the id of a session.
+    names_session: bool,
 }
 
 impl fmt::Debug for HttpCall {
@@ -379,6 +378,7 @@ impl HttpCall {
     /// Prepares the request, which must carry [`Self::id`]; [`Self::next`] sends it.
     pub fn send(&mut self, outbound: Outbound) -> Result<(), CallError> {
         let request = self.link.post(outbound)?;
+        self.names_session = request.headers().contains_key(&SESSION);
         let client = self.link.client.clone();
         let waits = Waits { slot: Some(CONNECT), connect: Some(CONNECT), head: None };
         self.stage = Stage::Sending(Box::pin(async move { client.send(request, waits).await }));
@@ -461,7 +461,8 @@ impl HttpCall {
         self.link.keep_session(&response.headers);
         let status = response.status;
         let is_json = has_type(&response.headers, "application/json");
-        if !is_json && status == StatusCode::OK && is_stream(&response.headers) {
+        if !is_json && status == StatusCode::OK && has_type(&response.headers, "text/event-stream")
+        {
             return Ok(Stage::Stream(Box::new(self.link.read_stream(response.body))));
         }
         if is_json {
@@ -472,10 +473,10 @@ impl HttpCall {
     }
 
     fn status(&self, status: StatusCode) -> CallError {
-        if status == StatusCode::NOT_FOUND && self.link.negotiated().session.is_some() {
-            return CallError::SessionLost;
+        match status == StatusCode::NOT_FOUND && self.names_session {
+            true => CallError::SessionUnknown,
+            false => CallError::Status(status.as_u16()),
         }
-        CallError::Status(status.as_u16())
     }
 
     /// An error answer may come with a status of its own, and, from servers that failed before
@@ -483,11 +484,13 @@ impl HttpCall {
     fn read_json(&self, status: StatusCode, bytes: Bytes) -> Result<Response, CallError> {
         match Message::parse(self.sole(bytes)) {
             Ok(Message::Response(response)) if self.answers(&response) => {
-                let lost = status == StatusCode::NOT_FOUND && response.error_code() != Some(-32601);
-                if lost && self.link.negotiated().session.is_some() {
-                    return Err(CallError::SessionLost);
+                let lost = status == StatusCode::NOT_FOUND && self.names_session;
+                match response.error_code() {
+                    Some(-32601) => Ok(response),
+                    Some(_) if lost => Err(CallError::SessionUnknown),
+                    None if lost => Err(CallError::SessionLost), // it says that it was carried out
+                    _ => Ok(response),
                 }
-                Ok(response)
             }
             Ok(_) if status.is_success() => {
                 Err(CallError::BadAnswer("the body does not answer the request".into()))

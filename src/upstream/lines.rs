@@ -12,7 +12,9 @@ use crate::upstream::CallError;
 use crate::upstream::call::Unrequested;
 use crate::upstream::pending::{Pending, PipeCall};
 use crate::wire::json::{Object, Span};
-use crate::wire::jsonrpc::{Message, Notification, Rejected, Request, RequestId, Response, batch};
+use crate::wire::jsonrpc::{
+    Message, Notification, Rejected, Request, RequestId, Response, batch, torn,
+};
 use crate::wire::line::{LineDecoder, unfold};
 use bytes::{Buf, Bytes, BytesMut};
 use std::collections::VecDeque;
@@ -348,7 +350,7 @@ impl Reader {
                         self.batch(&line)
                     }
                     Ok(line) => self.line(line),
-                    Err(e) => self.fault(&e.to_string()),
+                    Err(e) => self.torn(lines.refused(), &e.to_string()),
                 }
             }
             if buffer.capacity() - buffer.len() < READ_CHUNK / 4 {
@@ -389,13 +391,22 @@ impl Reader {
     /// A message of another shape still ends what it was meant for: as an answer our request,
     /// as a request the waiting of the server.
     fn malformed(&mut self, line: &Bytes, rejected: Rejected) {
+        let Some(id) = &rejected.id else { return self.torn(line, &rejected.message) };
         self.fault(&rejected.message);
-        let Some(id) = &rejected.id else { return };
         let message = Object::read(line, Span::whole(line));
         if message.is_ok_and(|message| message.get(line, "method").is_some()) {
             self.sink.send_later(rejected.to_json());
         } else if let Some(id) = id.number() {
             self.pending.fail(id, CallError::BadAnswer(rejected.message.into_owned()));
+        }
+    }
+
+    /// A line that cannot be read, of which `start` is known, still ends the request that it can
+    /// be seen to answer.
+    fn torn(&mut self, start: &[u8], why: &str) {
+        self.fault(why);
+        if let Some(id) = torn::answered(start) {
+            self.pending.fail(id, CallError::BadAnswer(why.to_owned()));
         }
     }
 
@@ -460,6 +471,7 @@ impl Reader {
 mod tests {
     use super::*;
     use crate::upstream::call::Event;
+    use std::time::Duration;
 
     #[tokio::test]
     async fn closing_it_ends_the_input_of_the_child() {
@@ -532,6 +544,43 @@ mod tests {
         theirs.write_all(answers.as_bytes()).await.expect("it is read");
         assert!(matches!(calls[0].next().await, Err(CallError::BadAnswer(_))));
         assert!(matches!(calls[1].next().await, Ok(Event::Response(_))));
+    }
+
+    /// What cannot be read whole ends the request that it can be seen to answer.
+    #[tokio::test]
+    async fn an_answer_beyond_the_limits_ends_its_request_and_no_other() {
+        let scope = Scope::root("test");
+        let (ours, mut theirs) = tokio::io::duplex(1 << 10);
+        let (input, output) = tokio::io::split(ours);
+        let limits = Limits { line_bytes: 4 << 10, ..Limits::default() };
+        let bounds = Bounds { limits: &limits, in_flight: 8 };
+        let (unrequested, _messages) = mpsc::channel(1);
+        let output = Output::Memory(output);
+        let lines = Lines::open(&scope, input, output, bounds, "test", unrequested);
+        let mut calls = Vec::new();
+        for _ in 0..5 {
+            calls.push(lines.reserve().expect("a slot"));
+        }
+        let ids: Vec<u64> = calls.iter().map(|call| call.id()).collect();
+        let long = "x".repeat(8 << 10);
+        let deep = "[".repeat(1000);
+        let answers = format!(
+            "{{\"id\":{}, \"jsonrpc\":\"2.0\",\"result\":{{\"text\":\"{long}\"}}}}\n\
+             {{\"jsonrpc\":\"2.0\",\"id\":{},\"result\":{deep}\n\
+             {{\"jsonrpc\":\"2.0\",\"id\":{},\"error\":NaN}}\n\
+             {{\"jsonrpc\":\"2.0\",\"id\":{},\"method\":\"m\",\"params\":{{\"result\":\"{long}\"}}}}\n\
+             {{\"jsonrpc\":\"2.0\",\"id\":{},\"result\":{{\"in time\":1}}}}\n",
+            ids[0], ids[1], ids[2], ids[3], ids[4]
+        );
+        theirs.write_all(answers.as_bytes()).await.expect("it is read");
+        assert!(matches!(calls[4].next().await, Ok(Event::Response(_))));
+        for (at, said) in [(0, "longer than 4096 bytes"), (1, "nested"), (2, "json")] {
+            let ended = crate::task::within(Duration::ZERO, calls[at].next()).await;
+            let Some(Err(CallError::BadAnswer(why))) = ended else { panic!("{at}: {ended:?}") };
+            assert!(why.contains(said), "{why}");
+        }
+        let other = crate::task::within(Duration::ZERO, calls[3].next()).await;
+        assert!(other.is_none(), "a request of the server is no answer: {other:?}");
     }
 
     #[tokio::test]

@@ -217,7 +217,9 @@ fn judge_failure(error: CallError) -> Result<Verdict, HandshakeError> {
         {
             Ok(Verdict::Legacy)
         }
-        CallError::BadAnswer(_) | CallError::SessionLost => Ok(Verdict::Legacy),
+        CallError::BadAnswer(_) | CallError::SessionLost | CallError::SessionUnknown => {
+            Ok(Verdict::Legacy)
+        }
         other => Err(died(other)),
     }
 }

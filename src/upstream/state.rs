@@ -220,6 +220,25 @@ impl Upstream {
         self.link()
     }
 
+    /// Whether a connection is being made, so that [`Self::connection`] waits.
+    pub fn is_being_started(&self) -> bool {
+        matches!(&*self.state.borrow(), State::Starting | State::Returning(_))
+    }
+
+    /// The connection that takes the place of a lost one; waits for it like [`Self::connection`].
+    pub async fn connection_after(&self, lost: &Weak<Link>) -> Option<Arc<Link>> {
+        let is_new = |link: &Arc<Link>| !std::ptr::eq(Arc::as_ptr(link), lost.as_ptr());
+        let mut states = self.state.subscribe();
+        let made = states.wait_for(|state| match state {
+            State::Ready(link) => is_new(link),
+            State::Starting | State::Returning(_) => false,
+            State::Down(_) | State::Disabled(_) => true,
+        });
+        let bound = self.entry.timeouts.start.min(RETURN_WAIT);
+        let _ = tokio::time::timeout(bound, made).await; // then there is none
+        self.link().filter(is_new)
+    }
+
     /// Waits until the first attempt to connect has ended, at most `bound`.
     pub async fn settled(&self, bound: Duration) {
         let mut state = self.state.subscribe();
@@ -342,6 +361,14 @@ impl Upstream {
         Some(Refreshing { upstream: self, kind, since: now, bound, reads })
     }
 
+    /// Reads a list anew, however fresh it seems, and waits for it as long as that may take.
+    pub async fn renew(&self, kind: ListKind) {
+        self.mark_stale(kind);
+        if let Some(refreshing) = self.freshen(kind, Instant::now()) {
+            refreshing.done(Duration::MAX).await;
+        }
+    }
+
     /// Whether the upstream says how long the list is good for, and not just that it is not.
     fn has_ttl(&self, kind: ListKind) -> bool {
         self.listing(kind).and_then(|listing| listing.ttl_ms).is_some_and(|ttl| ttl > 0)
@@ -378,7 +405,8 @@ impl Upstream {
 
     /// A request found the connection unusable: the supervisor is to make a new one.
     pub fn report(&self, error: &CallError, link: &Weak<Link>) {
-        if matches!(error, CallError::SessionLost | CallError::NotConnected(_)) {
+        use CallError::{NotConnected, SessionLost, SessionUnknown};
+        if matches!(error, SessionLost | SessionUnknown | NotConnected(_)) {
             let lost = Command::Lost { error: error.clone(), link: Weak::clone(link) };
             let _ = self.commands.try_send(lost); // it is busy with others
         }

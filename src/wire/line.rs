@@ -44,12 +44,28 @@ pub struct LineDecoder {
     scanned: usize,
     /// Inside a line that was too long, whose rest is thrown away.
     discarding: bool,
+    /// The start of the last line that was too long.
+    refused: Bytes,
 }
+
+/// How much of a line that is too long is kept, in bytes.
+pub const KEPT: usize = 1 << 10;
 
 impl LineDecoder {
     /// A decoder for lines of at most `max_line_bytes` bytes, not counting `\n` or `\r\n`.
     pub const fn new(max_line_bytes: usize) -> Self {
-        Self { limit: max_line_bytes, scanned: 0, discarding: false }
+        Self { limit: max_line_bytes, scanned: 0, discarding: false, refused: Bytes::new() }
+    }
+
+    /// The start of the line that [`LineError::TooLong`] was told of last, at most [`KEPT`] bytes.
+    pub fn refused(&self) -> &[u8] {
+        &self.refused
+    }
+
+    fn refuse(&mut self, line: &[u8]) -> LineError {
+        let kept = line.get(..KEPT.min(self.limit)).unwrap_or(line);
+        self.refused = Bytes::copy_from_slice(kept);
+        LineError::TooLong { limit: self.limit }
     }
 
     /// The next complete line, without its `\n` and one `\r` before it; lines of nothing but white
@@ -70,7 +86,7 @@ impl LineDecoder {
             }
             line.truncate(content(line.strip_suffix(b"\n").unwrap_or(&line)));
             if line.len() > self.limit {
-                return Some(Err(LineError::TooLong { limit: self.limit }));
+                return Some(Err(self.refuse(&line)));
             }
             if !is_blank(&line) {
                 return Some(Ok(line.freeze()));
@@ -101,8 +117,8 @@ impl LineDecoder {
         let news = !std::mem::replace(&mut self.discarding, true);
         self.scanned = 0;
         if news {
-            *buf = BytesMut::new(); // gives the memory of the long line back
-            return Some(Err(LineError::TooLong { limit: self.limit }));
+            let start = std::mem::take(buf); // gives the memory of the long line back
+            return Some(Err(self.refuse(&start)));
         }
         buf.clear();
         None
@@ -198,7 +214,7 @@ mod tests {
             told += std::iter::from_fn(|| decoder.next(&mut buf)).count();
             assert!(buf.is_empty());
         }
-        assert_eq!(told, 1);
+        assert_eq!((told, decoder.refused()), (1, &[b'x'; LIMIT][..]));
     }
 
     #[test]

@@ -20,7 +20,9 @@ use bytes::Bytes;
 use http::header::{HeaderName, HeaderValue};
 use http::request::Parts;
 use http::{HeaderMap, Response, StatusCode};
+use std::future::Future;
 use std::sync::Arc;
+use tokio::sync::oneshot;
 
 /// `Mcp-Session-Id`.
 pub const SESSION: HeaderName = HeaderName::from_static("mcp-session-id");
@@ -228,20 +230,55 @@ async fn serve(
         Routing::Subscribe => subscribe(front, session, &request).await.map(|()| empty()),
         Routing::Unsubscribe => unsubscribe(front, session, &request).map(|()| empty()),
         Routing::Tool | Routing::Prompt | Routing::Resource | Routing::Completion => {
-            // it can be cancelled from here on, also while it waits for its upstream to start
-            let cancel = Arc::new(Cancel::default());
-            let flight = session.take_off(&request.id, Arc::clone(&cancel));
-            let exchange = tokio::select! {
-                begun = front.relay.begin(permit, endpoint, &caller, method, &request) => begun?,
-                () = cancel.cancelled() => return Ok(Served::Cancelled),
-            };
-            let exchange = exchange.cancelled_by(cancel);
-            Ok(Served::Later(Flow::legacy(exchange, Arc::clone(front), flight)))
+            let own = (Arc::clone(front), permit.clone(), Arc::clone(session));
+            let sent = send(own, caller, method, request);
+            match front.relay.may_wait(endpoint) {
+                false => sent.await,
+                true => apart(front, sent).await,
+            }
         }
         _ => {
             Err(Rejected::new(Code::MethodNotFound, format!("method not found: {}", method.name())))
         }
     }
+}
+
+/// Sends a request to its upstream, with all that takes as its own.
+async fn send(
+    (front, permit, session): (Arc<Front>, Permit, Arc<Session>),
+    caller: Caller,
+    method: Method,
+    request: Request,
+) -> Result<Served, Rejected> {
+    // it can be cancelled from here on, also while it waits for its upstream to start
+    let cancel = Arc::new(Cancel::default());
+    let flight = session.take_off(&request.id, Arc::clone(&cancel));
+    let endpoint = session.endpoint;
+    let exchange = tokio::select! {
+        begun = front.relay.begin(&permit, endpoint, &caller, method, &request) => begun?,
+        () = cancel.cancelled() => return Ok(Served::Cancelled),
+    };
+    let exchange = exchange.cancelled_by(cancel);
+    Ok(Served::Later(Flow::legacy(exchange, front, flight)))
+}
+
+/// Does the work in a task of its own: a client that disconnects while its request waits for an
+/// upstream has not cancelled it (2025-11-25 basic/transports, "Sending Messages to the Server").
+async fn apart(
+    front: &Front,
+    work: impl Future<Output = Result<Served, Rejected>> + Send + 'static,
+) -> Result<Served, Rejected> {
+    let (hand, handed) = oneshot::channel();
+    let stopping = front.scope.token();
+    front.scope.spawn("request that waits for its upstream", async move {
+        tokio::select! {
+            // what nobody takes is adopted by its session
+            served = work => drop(hand.send(served)),
+            () = stopping.cancelled() => {}
+        }
+    });
+    let ended = |_| Err(Rejected::new(Code::Internal, "the gateway is stopping"));
+    handed.await.unwrap_or_else(ended)
 }
 
 /// The level of a session is its own; legacy upstreams are told the most verbose one.

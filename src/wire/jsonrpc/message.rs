@@ -1,8 +1,9 @@
 //! One JSON-RPC message, read in one pass: what it is and where its parts stand.
 //!
-//! The bytes stay as they came. Duplicate members are refused in the envelope, in `params` and in
-//! `params._meta`, compared as decoded keys: otherwise another `name` could be authorised than
-//! the one the upstream reads. Duplicates deeper inside pass untouched.
+//! The bytes stay as they came. Duplicate members are refused in the envelope, in `params`, in
+//! `params._meta` and in `error`, compared as decoded keys: otherwise another `name` could be
+//! authorised than the one the upstream reads, or another `code` be acted upon than the one the
+//! client reads. Duplicates deeper inside pass untouched.
 
 use crate::wire::json::{JsonError, Kind, Object, Scanner, Span, Value, decoded_key, key_is};
 use crate::wire::jsonrpc::{Code, Rejected, RequestId};
@@ -282,7 +283,9 @@ impl Draft {
         if let Some(key) = self.root.duplicate(bytes) {
             return Err(invalid(format!("the member {key:?} occurs twice in the message")));
         }
-        for (place, object) in [("params", &self.params), ("params._meta", &self.meta)] {
+        let places =
+            [("params", &self.params), ("params._meta", &self.meta), ("error", &self.error)];
+        for (place, object) in places {
             if let Some(key) = object.as_ref().and_then(|object| object.duplicate(bytes)) {
                 return Err(invalid(format!("the member {key:?} occurs twice in {place}")));
             }
@@ -427,6 +430,7 @@ mod tests {
             r#"{"jsonrpc":"2.0","id":1,"id":2,"method":"m"}"#,
             r#"{"jsonrpc":"2.0","id":1,"method":"m","params":{"name":"a","n\u0061me":"b"}}"#,
             r#"{"jsonrpc":"2.0","id":1,"method":"m","params":{"_meta":{"a":1,"a":2}}}"#,
+            r#"{"jsonrpc":"2.0","id":1,"error":{"code":1,"message":"","c\u006fde":2}}"#,
         ] {
             assert_eq!(refusal(text).0, -32600, "{text}");
         }

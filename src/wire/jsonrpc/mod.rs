@@ -4,6 +4,7 @@ pub mod batch;
 pub mod error;
 pub mod id;
 pub mod message;
+pub mod torn;
 
 pub use error::{Code, Rejected};
 pub use id::RequestId;

@@ -294,7 +294,8 @@ async fn progress_of_others_and_second_answers_reach_nobody() {
     scene.others_are_served().await;
 }
 
-/// MCP 2025-11-25 basic/transports, "Session Management": 404 means that a new session begins.
+/// MCP 2025-11-25 basic/transports, "Session Management": 404 means that a new session begins. What
+/// met it was not carried out, so it is sent once more, and nobody notices.
 #[tokio::test]
 async fn a_lost_session_is_begun_anew() {
     let fake = FakeHttp::mcp(json!({ "tools": ["echo"] })).await;
@@ -303,19 +304,53 @@ async fn a_lost_session_is_begun_anew() {
     let echo = json!({ "name": "echo", "arguments": { "a": 1 } });
     assert!(client.request("tools/call", echo.clone()).await.result().is_object());
     fake.expire_sessions();
-    let first = client.request("tools/call", echo.clone()).await;
-    if first.response().get("error").is_some() {
-        assert_eq!(first.error_code(), -32603, "{first:?}");
-    }
-    let begun = |r: &Recorded| r.json()["method"] == "initialize";
-    while fake.recorded().iter().filter(|r| begun(r)).count() < 2 {
-        fake.wait_for("a new session", begun).await;
-        tokio::task::yield_now().await;
-    }
     let again = client.request("tools/call", echo).await;
     assert_eq!(again.result()["content"][0]["text"], r#"{"a":1}"#);
+    assert_eq!(fake.received_of("initialize").len(), 2);
+    assert_eq!(fake.received_of("tools/call").len(), 3, "the second one twice");
     scene.others_are_served().await;
     scene.proxy.logs.assert_no_secret(&["fake-session-"]);
+}
+
+/// Only a 404 to a request that names the session says that it was not carried out.
+#[tokio::test]
+async fn what_may_have_been_carried_out_is_sent_once() {
+    let fake = FakeHttp::serve(|head, body| {
+        let message: Value = serde_json::from_str(body).unwrap_or_default();
+        let id = &message["id"];
+        let plain = |result: Value| json!({ "jsonrpc": "2.0", "id": id, "result": result });
+        let name = message["params"]["name"].as_str().unwrap_or_default();
+        match (head.method(), message["method"].as_str().unwrap_or_default(), name) {
+            ("POST", "initialize", _) => Answer::json(plain(json!({
+                "protocolVersion": "2025-11-25", "capabilities": { "tools": {} },
+                "serverInfo": { "name": "x", "version": "1" },
+            })))
+            .header("Mcp-Session-Id", "known"),
+            ("POST", "tools/list", _) => Answer::json(plain(json!({ "tools": [] }))),
+            (_, _, "a result") => Answer::json(plain(json!({ "content": [] }))).status(404),
+            (_, _, "no method") => Answer::json(
+                json!({ "jsonrpc": "2.0", "id": id, "error": { "code": -32601, "message": "" } }),
+            )
+            .status(404),
+            (_, _, "400") => Answer::empty(400),
+            (_, _, "410") => Answer::empty(410),
+            (_, _, "cut") => Answer::sse().send("data: {").step(Step::Cut),
+            (_, _, "always 404") => Answer::empty(404),
+            ("POST", "notifications/initialized", _) => Answer::empty(202),
+            _ => Answer::empty(405),
+        }
+    })
+    .await;
+    let (scene, client) = scene(&fake).await;
+    for (name, times) in
+        [("always 404", 2), ("no method", 1), ("400", 1), ("410", 1), ("cut", 1), ("a result", 1)]
+    {
+        assert!(call(&client, name).await.response().get("error").is_some(), "{name}");
+        let calls = fake.received_of("tools/call");
+        let sent = calls.iter().filter(|call| call["params"]["name"] == name).count();
+        assert_eq!(sent, times, "{name}");
+    }
+    scene.others_are_served().await;
 }
 
 #[tokio::test]

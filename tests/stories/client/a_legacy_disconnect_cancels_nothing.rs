@@ -2,6 +2,7 @@
 //! cancelling its request." What a legacy client has begun is finished without it.
 
 use crate::stage::{Case, Client, Stage, progress};
+use crate::support::{FakeStdio, Legacy, Proxy};
 use serde_json::{Value, json};
 
 async fn stage() -> Stage {
@@ -93,4 +94,38 @@ async fn a_request_without_a_client_can_still_be_cancelled() {
         client.notify("notifications/cancelled", json!({ "requestId": "left" })).await;
         case.upstream.wait_for(&format!(r#""requestId":{theirs},"#)).await;
     }
+}
+
+/// While its server is being started again, a request waits for it; so does one without a client.
+#[tokio::test]
+async fn a_request_that_waits_for_its_server_is_sent_without_its_client() {
+    let fake = FakeStdio::new(json!({ "tools": ["echo", "die"], "on": {
+        "server/discover": [{ "await": "gate" }, { "error": { "code": -32601, "message": "old" } }],
+        "tools/call:die": [{ "exit": 1 }],
+    }}));
+    fake.release("gate");
+    let servers = json!({ "fake": fake.entry(), "own": { "type": "builtin" } });
+    let proxy = Proxy::with(json!({ "mcpServers": servers })).start().await;
+    let client = Legacy::connect(&proxy.url("/mcp/fake"), "2025-11-25").await;
+    let other = Legacy::connect(&proxy.url("/mcp/own"), "2025-11-25").await;
+    fake.shut("gate");
+    let died = client.request("tools/call", json!({ "name": "die" })).await;
+    assert_eq!(died.error_code(), -32603);
+    fake.reached("gate").await;
+    tokio::select! {
+        _ = client.open("tools/call", json!({ "name": "echo" })) => unreachable!("it waits"),
+        // what is answered after it was sent was read after it
+        () = async {
+            for _ in 0..20 {
+                other.request("ping", json!({})).await.result();
+            }
+        } => {}
+    }
+    assert_eq!(fake.received_of("tools/call").len(), 1, "only the one it died of");
+    // the client has disconnected; this is answered after that was noticed
+    for _ in 0..20 {
+        other.request("ping", json!({})).await.result();
+    }
+    fake.release("gate");
+    fake.wait_for("\"echo\"").await;
 }

@@ -17,7 +17,7 @@ fn fake() -> FakeStdio {
             tool("echo", "Gives its arguments back.\nA second line."),
             tool("fail", "Fails."),
             tool("evil", &format!("first {EVIL} line")),
-            tool("odd", ""),
+            tool("odd", &"0123456789".repeat(30)),
         ],
         "on": {
             "tools/call:fail": [{ "result": failing }],
@@ -67,6 +67,7 @@ async fn an_endpoint_and_a_file_answer_alike() {
         let text = out(&listed);
         assert!(text.contains("fake__echo\n    Gives its arguments back.\n"), "{text}");
         assert!(!text.contains("A second line") && text.ends_with("4 tools\n"), "{text}");
+        assert!(text.contains(&"0123456789".repeat(30)), "not cut for a program: {text}");
         harmless(&text);
 
         let raw = ask(&["tools", "--json"]).await;
@@ -176,7 +177,7 @@ async fn help_and_version_are_worth_reading() {
         ] {
             assert!(out(&output).contains(part), "{part}");
         }
-        assert!(out(&output).lines().all(|line| line.chars().count() <= 100));
+        assert!(out(&output).lines().all(|line| line.chars().count() <= 80));
     }
     let version = proxy::run(&["--version"]).await;
     assert_eq!(out(&version), concat!("1mcp ", env!("CARGO_PKG_VERSION"), "\n"));
@@ -211,4 +212,49 @@ async fn a_tool_that_wants_arguments_in_headers_can_be_called() {
         let called = proxy::run(&["call", "fake__echo", arguments, "--url", &url]).await;
         assert_eq!(out(&called), format!("{arguments}\n"), "{}", err(&called));
     }
+}
+
+#[tokio::test]
+async fn one_is_not_many() {
+    let scratch = Scratch::new();
+    let entry = json!({ "type": "builtin", "unheardOf": 1 });
+    let file = scratch.write("mcp.json", &json!({ "mcpServers": { "1mcp": entry } }).to_string());
+    let checked = proxy::run(&["check", "--config", file.to_str().expect("UTF-8")]).await;
+    assert!(out(&checked).ends_with("good, 1 warning\n"), "{}", out(&checked));
+    let entry = json!({ "command": "${NOT_SET_HERE}" });
+    let file = scratch.write("mcp.json", &json!({ "mcpServers": { "one": entry } }).to_string());
+    let checked = proxy::run(&["check", "--config", file.to_str().expect("UTF-8")]).await;
+    assert!(out(&checked).ends_with("1 error, 0 warnings\n"), "{}", out(&checked));
+    let one = FakeStdio::new(json!({ "tools": ["only"] }));
+    let servers = json!({ "mcpServers": { "one": one.entry() } });
+    let file = scratch.write("mcp.json", &servers.to_string());
+    let listed = proxy::run(&["tools", "--config", file.to_str().expect("UTF-8")]).await;
+    assert!(out(&listed).ends_with("1 tool\n"), "{}", out(&listed));
+}
+
+/// A short list must not be taken for all there is.
+#[tokio::test]
+async fn servers_whose_tools_are_missing_are_named() {
+    let late = FakeStdio::new(json!({ "tools": ["late"], "on": {
+        "server/discover": [{ "await": "gate" }, { "error": { "code": -32601, "message": "old" } }],
+    }}));
+    let good = FakeStdio::new(json!({ "tools": ["echo"] }));
+    let servers = json!({
+        "late": late.entry(), "good": good.entry(), "own": { "type": "builtin" },
+        "none": { "command": "/no/such/file" }, "off": { "command": "x", "disabled": true },
+    });
+    let proxy = Proxy::with(json!({ "mcpServers": servers })).start().await;
+    let (whole, alone) = (proxy.url("/mcp"), proxy.url("/mcp/good"));
+    let listed = proxy::run(&["tools", "--url", &whole]).await;
+    assert!(out(&listed).ends_with("3 tools\n"), "{}", out(&listed));
+    let told = err(&listed);
+    assert!(told.contains("1mcp: late: starting\n"), "{told}");
+    assert!(told.contains("1mcp: none: down: ") && told.lines().count() == 2, "{told}");
+    let listed = proxy::run(&["tools", "--url", &alone]).await;
+    assert_eq!((err(&listed), listed.status.code()), (String::new(), Some(0)));
+    late.release("gate");
+    proxy.logs.wait_for("late: ready").await;
+    let listed = proxy::run(&["tools", "--url", &whole]).await;
+    assert!(out(&listed).ends_with("4 tools\n"), "{}", out(&listed));
+    assert!(!err(&listed).contains("late"), "{}", err(&listed));
 }

@@ -69,6 +69,8 @@ async fn an_interrupt_is_the_same_and_a_second_one_ends_at_once() {
     let mut proxy = Proxy::with(&config).start().await;
     process::signal(proxy.pid(), Signal::INT);
     assert_eq!(proxy.ended().await.code(), Some(0));
+    proxy.logs.wait_for("\"stopped\"").await;
+    assert!(proxy.logs.lines().last().is_some_and(|line| line.contains("\"stopped\"")));
 
     let deaf = FakeStdio::new(json!({ "ignoreTerm": true, "ignoreEof": true, "tools": ["a"] }));
     let mut proxy = Proxy::with(json!({ "mcpServers": { "deaf": deaf.entry() } })).start().await;

@@ -2,8 +2,10 @@
 //! gets headers that mirror the body it gets, not the one the client sent; other upstreams get none.
 
 use crate::stage::{Stage, Upstream};
-use crate::support::{FakeHttp, Legacy, Modern, Proxy, clients, http::Head};
+use crate::support::{Answer, FakeHttp, Legacy, Modern, Proxy, clients, http::Head};
 use serde_json::{Value, json};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 const ENCODED: &str = "=?base64?bsOkbWU=?=";
 
@@ -198,4 +200,59 @@ async fn a_mismatch_makes_the_list_be_read_anew() {
     let again = call(&url, "pay", &arguments, &[("Mcp-Param-Region", "bern")]).await;
     assert_eq!(again.error_code(), -32603);
     assert_eq!(last_call(&fake, "tools/call").header("mcp-param-region"), Some("bern"));
+}
+
+/// MCP 2026-07-28 basic/transports/streamable-http, "Client Behavior": a tool whose annotations have
+/// changed since its list was read is called once more, as the list now says; when the list is as
+/// it was, the refusal stands.
+#[tokio::test]
+async fn annotations_that_have_changed_are_read_anew() {
+    let version = Arc::new(AtomicUsize::new(0));
+    let present = Arc::clone(&version);
+    let fake = FakeHttp::serve(move |head, body| {
+        let message: Value = serde_json::from_str(body).unwrap_or_default();
+        let name = ["Region", "Area", "Area"][present.load(Ordering::SeqCst)];
+        let properties = json!({ "region": { "type": "string", "x-mcp-header": name } });
+        let schema = json!({ "type": "object", "properties": properties });
+        let wanted = format!("mcp-param-{}", name.to_lowercase());
+        let mut result = match (head.method(), message["method"].as_str().unwrap_or_default()) {
+            ("POST", "server/discover") => json!({
+                "supportedVersions": ["2026-07-28"], "capabilities": { "tools": {} } }),
+            ("POST", "tools/list") => {
+                json!({ "tools": [{ "name": "pay", "inputSchema": schema }] })
+            }
+            ("POST", "tools/call")
+                if head.header(&wanted) == Some("x") && present.load(Ordering::SeqCst) < 2 =>
+            {
+                json!({ "content": [] })
+            }
+            ("POST", "tools/call") => {
+                let error = json!({ "code": -32020, "message": "no" });
+                let answer = json!({ "jsonrpc": "2.0", "id": message["id"], "error": error });
+                return Answer::json(answer).status(400);
+            }
+            _ => return Answer::empty(405),
+        };
+        (result["resultType"], result["ttlMs"]) = (json!("complete"), json!(3_600_000));
+        result["cacheScope"] = json!("private");
+        Answer::json(json!({ "jsonrpc": "2.0", "id": message["id"], "result": result }))
+    })
+    .await;
+    let proxy = Proxy::with(json!({ "mcpServers": { "fake": fake.entry() } })).start().await;
+    proxy.logs.wait_for("fake: ready").await;
+    let clients = [("/mcp", "fake__pay"), ("/mcp/fake", "pay")];
+    for (path, name) in clients {
+        version.store(0, Ordering::SeqCst);
+        let client = Legacy::connect(&proxy.url(path), "2025-11-25").await;
+        let params = json!({ "name": name, "arguments": { "region": "x" } });
+        let pay = || client.request("tools/call", params.clone());
+        pay().await.result();
+        version.store(1, Ordering::SeqCst);
+        let before = fake.received_of("tools/call").len();
+        pay().await.result();
+        assert_eq!(fake.received_of("tools/call").len(), before + 2, "{path}");
+        version.store(2, Ordering::SeqCst);
+        assert!(pay().await.response().get("error").is_some(), "{path}");
+        assert_eq!(fake.received_of("tools/call").len(), before + 3, "{path}: as refused before");
+    }
 }

@@ -1,0 +1,147 @@
+//! One request on its way to its upstream, sent once more where the first is known not to have
+//! been carried out.
+//!
+//! A legacy HTTP server answers 404 to a request whose session it does not know, and the client
+//! MUST begin a new session (MCP 2025-11-25 basic/transports, "Session Management"). A modern one
+//! refuses headers that do not match its present schema, and the client SHOULD read the list of
+//! tools and try again (2026-07-28 basic/transports/streamable-http, "Client Behavior"). Whatever
+//! else happens to a request may have happened after it was carried out: it is never sent twice.
+
+use crate::mcp::{Era, ListKind, Method, Routing};
+use crate::relay::forward::{Caller, Route, make_verbose, mirrored_name, param_headers, prepare};
+use crate::upstream::link::Wire;
+use crate::upstream::{Call, CallError, Event, Link};
+use crate::wire::jsonrpc::{Code, Request};
+use bytes::Bytes;
+use std::fmt;
+use std::future::Future;
+use std::ops::ControlFlow;
+use std::pin::Pin;
+use std::sync::Weak;
+
+/// What is needed to send a request once more.
+pub(super) struct Again {
+    pub(super) route: Route,
+    pub(super) caller: Caller,
+    pub(super) method: Method,
+    pub(super) message: Request,
+    /// The connection that it was sent through.
+    pub(super) link: Weak<Link>,
+}
+
+/// What a call brings, or how it ended.
+type Outcome = Result<Event, CallError>;
+
+type Renewal = Pin<Box<dyn Future<Output = Result<Call, Outcome>> + Send>>;
+
+enum Course {
+    Sent(Call),
+    /// It is being sent once more; when it cannot be, what the first ended with stands.
+    Renewing(Renewal),
+}
+
+/// A request that was sent.
+pub(super) struct Attempt {
+    course: Course,
+    again: Option<Box<Again>>,
+}
+
+impl fmt::Debug for Attempt {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Attempt").finish_non_exhaustive()
+    }
+}
+
+impl Attempt {
+    pub(super) fn new(call: Call, again: Option<Box<Again>>) -> Self {
+        Self { course: Course::Sent(call), again }
+    }
+
+    /// See [`Call::next`].
+    pub(super) async fn next(&mut self) -> Outcome {
+        loop {
+            match &mut self.course {
+                Course::Sent(call) => {
+                    let outcome = call.next().await;
+                    let Some(again) = self.again.take() else { return outcome };
+                    match again.after(outcome) {
+                        ControlFlow::Continue(renewal) => self.course = Course::Renewing(renewal),
+                        ControlFlow::Break(outcome) => return outcome,
+                    }
+                }
+                Course::Renewing(renewal) => match renewal.await {
+                    Ok(call) => self.course = Course::Sent(call),
+                    Err(outcome) => return outcome,
+                },
+            }
+        }
+    }
+
+    /// See [`Call::reply`].
+    pub(super) fn reply(&self, response: Bytes) {
+        if let Course::Sent(call) = &self.course {
+            call.reply(response);
+        }
+    }
+}
+
+impl Again {
+    /// Whether there is anything that a request through this connection could be sent again for.
+    pub(super) fn is_of_use(link: &Link, method: Method) -> bool {
+        let is_tool = method.route() == Routing::Tool;
+        matches!(link.wire(), Wire::Http(_)) && (link.era() == Era::Legacy || is_tool)
+    }
+
+    /// Sends it once more, if this says that it was not carried out.
+    fn after(self: Box<Self>, outcome: Outcome) -> ControlFlow<Outcome, Renewal> {
+        let mismatch = Some(Code::HeaderMismatch.number());
+        match outcome {
+            Err(CallError::SessionUnknown) => {
+                ControlFlow::Continue(Box::pin(self.in_a_new_session()))
+            }
+            Ok(Event::Response(response)) if response.error_code() == mismatch => {
+                let refusal = Ok(Event::Response(response));
+                ControlFlow::Continue(Box::pin(self.with_new_headers(refusal)))
+            }
+            other => ControlFlow::Break(other),
+        }
+    }
+
+    async fn in_a_new_session(self: Box<Self>) -> Result<Call, Outcome> {
+        let upstream = &self.route.upstream;
+        upstream.report(&CallError::SessionUnknown, &self.link);
+        let link = upstream.connection_after(&self.link).await;
+        // what reads the answer expects it to be of the era that it was when it was asked
+        match link.filter(|link| link.era() == Era::Legacy) {
+            Some(link) => self.send(&link).await,
+            None => Err(Err(CallError::SessionUnknown)),
+        }
+    }
+
+    async fn with_new_headers(mut self: Box<Self>, refusal: Outcome) -> Result<Call, Outcome> {
+        let Some(link) = self.link.upgrade().filter(|link| link.era() == Era::Modern) else {
+            return Err(refusal);
+        };
+        let before = param_headers(&self.route, &self.message);
+        self.route.upstream.renew(ListKind::Tools).await;
+        let name = mirrored_name(&self.route, self.method, &self.message);
+        let listing = self.route.upstream.listing(ListKind::Tools);
+        self.route.target = listing.and_then(|listing| listing.tool(&name?));
+        match param_headers(&self.route, &self.message) == before {
+            true => Err(refusal),
+            false => self.send(&link).await,
+        }
+    }
+
+    async fn send(&self, link: &Link) -> Result<Call, Outcome> {
+        if let Some(level) = self.caller.level {
+            make_verbose(&self.route.upstream, link, level).await;
+        }
+        let failed = |e: CallError| Err(e);
+        let mut call = link.wire().reserve().map_err(failed)?;
+        let Self { route, caller, method, message, .. } = self;
+        let outbound = prepare(route, link, caller, *method, message, call.id());
+        call.send(outbound).await.map_err(failed)?;
+        Ok(call)
+    }
+}
