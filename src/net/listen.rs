@@ -10,7 +10,7 @@
 use std::convert::Infallible;
 use std::error::Error;
 use std::fmt;
-use std::future::Future;
+use std::future::{Future, poll_fn};
 use std::io;
 use std::net::SocketAddr;
 use std::pin::{Pin, pin};
@@ -29,6 +29,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 
 use super::body::Outgoing;
 use super::patient::Patient;
+use crate::task::quiet::poll_twice;
 
 /// Connections the kernel holds until we accept them.
 const BACKLOG: u32 = 1024;
@@ -306,7 +307,8 @@ async fn attend<S>(
     let ended = loop {
         tokio::select! {
             biased;
-            ended = Pin::new(&mut connection) => break ended,
+            // hyper's body channel wakes whoever polls it, which is the task that is just running
+            ended = poll_fn(|cx| poll_twice(Pin::new(&mut connection), cx)) => break ended,
             phase = next_phase(&mut phases) => match phase {
                 Phase::Serving => {}
                 Phase::Draining => Pin::new(&mut connection).graceful_shutdown(),

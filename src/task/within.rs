@@ -1,5 +1,6 @@
 //! Waiting with a limit, for what is mostly there already.
 
+use crate::task::quiet::is_quiet;
 use std::future::{Future, poll_fn};
 use std::pin::pin;
 use std::task::Poll;
@@ -14,6 +15,9 @@ pub async fn within<F: Future>(limit: Duration, future: F) -> Option<F::Output> 
     poll_fn(|cx| {
         if let Poll::Ready(outcome) = future.as_mut().poll(cx) {
             return Poll::Ready(Some(outcome));
+        }
+        if is_quiet(cx) {
+            return Poll::Pending; // it is asked again before anybody waits
         }
         if timer.is_none() {
             timer.set(Some(sleep(limit)));

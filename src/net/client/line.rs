@@ -2,7 +2,7 @@
 
 use std::future::{Future, poll_fn};
 use std::pin::{Pin, pin};
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use http::{Request, Response};
@@ -14,12 +14,20 @@ use tokio::net::TcpStream;
 use super::super::body::Outgoing;
 use super::error::ClientError;
 use super::within;
+use crate::task::quiet::{is_quiet, quiet};
 
 /// Both halves of one connection, and whoever holds it polls it.
 pub(super) struct Line {
     sender: http1::SendRequest<Outgoing>,
+    connection: Driven,
+}
+
+/// The half that moves bytes when it is polled.
+struct Driven {
     /// `None` once it has ended.
-    connection: Option<Connection>,
+    inner: Option<Connection>,
+    /// The last poll was a quiet one of the caller's.
+    asked_quietly: bool,
 }
 
 /// Why a [`Line`] has no response.
@@ -31,7 +39,8 @@ pub(super) enum Failure {
 
 impl Line {
     pub(super) fn new(sender: http1::SendRequest<Outgoing>, connection: Connection) -> Self {
-        Self { sender, connection: Some(connection) }
+        let connection = Driven { inner: Some(connection), asked_quietly: false };
+        Self { sender, connection }
     }
 
     pub(super) async fn exchange_within(
@@ -56,9 +65,10 @@ impl Line {
         let answer = poll_fn(|cx| {
             let mut ready = || response.as_mut().poll(&mut quiet());
             if std::mem::replace(&mut is_sent, true) {
-                return poll_until(connection, cx, ready);
+                return connection.poll_until(cx, ready);
             }
-            drive(connection, cx); // there cannot be an answer before this
+            connection.asked_quietly = is_quiet(cx);
+            connection.drive(cx); // there cannot be an answer before this
             ready()
         });
         answer.await.map_err(|mut error| match error.take_message() {
@@ -70,21 +80,18 @@ impl Line {
     /// Moves the connection on, then asks `ready` whether that was enough.
     ///
     /// Whatever `ready` waits for comes from this connection alone, so `ready` need wake nobody.
-    /// The connection is polled quietly first: hyper's own channels would otherwise wake the task
-    /// that is just running, once per frame. Nothing is missed, because only the poll with the
-    /// task's waker leads to `Pending`.
     pub(super) fn poll_until<T>(
         &mut self,
         cx: &mut Context<'_>,
         ready: impl FnMut() -> Poll<T>,
     ) -> Poll<T> {
-        poll_until(&mut self.connection, cx, ready)
+        self.connection.poll_until(cx, ready)
     }
 
     /// Whether the connection is alive and between requests.
     pub(super) fn is_settled(&mut self) -> bool {
-        drive(&mut self.connection, &mut quiet());
-        self.connection.is_some() && self.sender.is_ready()
+        self.connection.drive(&mut quiet());
+        self.connection.inner.is_some() && self.sender.is_ready()
     }
 
     /// The same, where the end of a response was just read from it: hyper asks for the next
@@ -96,30 +103,31 @@ impl Line {
 
 type Connection = http1::Connection<TokioIo<TcpStream>, Outgoing>;
 
-/// A context that wakes nobody.
-pub(super) fn quiet() -> Context<'static> {
-    Context::from_waker(Waker::noop())
-}
-
-fn poll_until<T>(
-    connection: &mut Option<Connection>,
-    cx: &mut Context<'_>,
-    mut ready: impl FnMut() -> Poll<T>,
-) -> Poll<T> {
-    drive(connection, &mut quiet());
-    match ready() {
-        Poll::Ready(value) => Poll::Ready(value),
-        Poll::Pending => {
-            drive(connection, cx);
-            ready()
+impl Driven {
+    /// hyper's own channels wake the task that is just running, once per frame, so the connection
+    /// is polled quietly first, unless the caller has just done so.
+    fn poll_until<T>(
+        &mut self,
+        cx: &mut Context<'_>,
+        mut ready: impl FnMut() -> Poll<T>,
+    ) -> Poll<T> {
+        let was_asked = std::mem::replace(&mut self.asked_quietly, is_quiet(cx));
+        if !self.asked_quietly && !was_asked {
+            self.drive(&mut quiet());
+            if let Poll::Ready(value) = ready() {
+                return Poll::Ready(value);
+            }
         }
+        self.drive(cx);
+        ready()
     }
-}
 
-// A connection that ended is dropped: that tells whoever waits for an answer or a frame, with the
-// error hyper met, if it met one. So its result says nothing new.
-fn drive(connection: &mut Option<Connection>, cx: &mut Context<'_>) {
-    if connection.as_mut().is_some_and(|connection| Pin::new(connection).poll(cx).is_ready()) {
-        *connection = None;
+    // A connection that ended is dropped: that tells whoever waits for an answer or a frame, with
+    // the error hyper met, if it met one. So its result says nothing new.
+    fn drive(&mut self, cx: &mut Context<'_>) {
+        let connection = &mut self.inner;
+        if connection.as_mut().is_some_and(|connection| Pin::new(connection).poll(cx).is_ready()) {
+            *connection = None;
+        }
     }
 }

@@ -16,7 +16,8 @@ use tokio::sync::OwnedSemaphorePermit;
 use super::super::body::{BodyError, Gather};
 use super::Pool;
 use super::error::ClientError;
-use super::line::{Line, quiet};
+use super::line::Line;
+use crate::task::quiet::quiet;
 
 /// A response whose body may still be arriving.
 #[derive(Debug)]
