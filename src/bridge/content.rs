@@ -96,7 +96,7 @@ impl<'a> Content<'a> {
                     Kind::Object => visit(self, scanner).map(drop),
                     _ => scanner.value().map(drop),
                 })?;
-                Ok(Value { kind: Kind::Array, span })
+                Ok(Value::array(span))
             }
             _ => scanner.value(),
         }
@@ -214,5 +214,5 @@ pub(super) fn objects<'a>(
 }
 
 fn whole(span: Span) -> Value {
-    Value { kind: Kind::Object, span }
+    Value::object(span)
 }

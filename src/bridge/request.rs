@@ -1,7 +1,7 @@
 //! A client's request as its upstream gets it.
 
 use crate::mcp::{Era, LogLevel, Method, Revision, Routing, meta};
-use crate::wire::json::{Kind, Object, Span, Value};
+use crate::wire::json::{Key, Kind, Object, Span, Value};
 use crate::wire::jsonrpc::{Call, Request};
 use crate::wire::splice::Splice;
 
@@ -118,7 +118,7 @@ fn routed_by(call: &Call) -> Option<Span> {
 
 /// The members of `_meta` that describe the request itself.
 fn own(call: &Call, meta: &Object) -> Vec<usize> {
-    let is_own = |key: Span| {
+    let is_own = |key: Key| {
         meta::OF_REQUEST.iter().any(|own| crate::wire::json::key_is(&call.bytes, key, own))
     };
     let members = meta.members.iter().enumerate();

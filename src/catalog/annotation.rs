@@ -9,7 +9,7 @@
 use super::param_header::{InvalidAnnotation, MAX_ANNOTATIONS, MAX_NAME_BYTES};
 use crate::wire::header;
 use crate::wire::json::{
-    JsonError, Kind, Member, Object, Scanner, Span, Value, decode_string, key_is,
+    JsonError, Key, Kind, Member, Object, Scanner, Span, Value, decode_string, key_is,
 };
 use crate::wire::splice::removals;
 use std::collections::HashSet;
@@ -90,14 +90,14 @@ impl Walk<'_> {
             self.refuse_from(before, |_| true);
         }
         self.judge(&object, place);
-        Ok(Value { kind: Kind::Object, span: object.span })
+        Ok(Value::object(object.span))
     }
 
     /// Past the value of one member of a schema.
     fn keyword(
         &mut self,
         scanner: &mut Scanner<'_>,
-        key: Span,
+        key: Key,
         place: Place,
     ) -> Result<Value, JsonError> {
         match decode_string(key.of(self.bytes)).unwrap_or_default().as_ref() {
@@ -131,7 +131,7 @@ impl Walk<'_> {
             return self.schema(scanner, Place::Elsewhere);
         }
         let span = scanner.array(|scanner| self.schema(scanner, Place::Elsewhere).map(|_| ()))?;
-        Ok(Value { kind: Kind::Array, span })
+        Ok(Value::array(span))
     }
 
     /// Past an object whose keys are names and whose values are schemas.
@@ -158,7 +158,7 @@ impl Walk<'_> {
             let depth = self.path.len();
             self.refuse_from(before, |path| path.get(depth).is_some_and(|k| twice.contains(k)));
         }
-        Ok(Value { kind: Kind::Object, span: object.span })
+        Ok(Value::object(object.span))
     }
 
     /// Which of several equal members counts is for each reader to say, so none does here.

@@ -9,7 +9,7 @@ use super::annotation::{self, Annotation};
 use super::number;
 use crate::base::label::Label;
 use crate::wire::header;
-use crate::wire::json::{self, JsonError, Kind, Object, Scanner, Span, Value, key_is};
+use crate::wire::json::{self, JsonError, Key, Kind, Object, Scanner, Span, Value, key_is};
 use std::fmt;
 
 /// What every header of this kind begins with, in lower case.
@@ -250,11 +250,11 @@ impl Reading<'_> {
             }
             Ok(value)
         })?;
-        Ok(Value { kind: Kind::Object, span: object.span })
+        Ok(Value::object(object.span))
     }
 
     /// The parameters whose path ends at this key, and those whose path goes on behind it.
-    fn matching(&self, key: Span, depth: usize, wanted: &[usize]) -> (Vec<usize>, Vec<usize>) {
+    fn matching(&self, key: Key, depth: usize, wanted: &[usize]) -> (Vec<usize>, Vec<usize>) {
         let path = |at: &usize| self.params.get(*at).map_or(&[][..], |param| &param.path);
         let here = wanted.iter().copied().filter(|at| {
             path(at).get(depth).is_some_and(|property| key_is(self.bytes, key, property))

@@ -15,9 +15,14 @@ use crate::wire::json::{self, Kind};
 use crate::wire::jsonrpc::{Call, Code, Message, Rejected, Request};
 use crate::wire::sse::encode;
 use bytes::Bytes;
-use http::{HeaderMap, Response};
+use http::Response;
+use http::header::{HeaderMap, HeaderName};
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Duration;
+
+const METHOD: HeaderName = HeaderName::from_static("mcp-method");
+const NAME: HeaderName = HeaderName::from_static("mcp-name");
 
 /// How long the acknowledgement of a listen waits for the confirmations of upstreams.
 pub const CONFIRM: Duration = Duration::from_millis(500);
@@ -99,26 +104,27 @@ fn caller(request: &Request, accept: Accept) -> Result<Caller, Rejected> {
 /// metadata, headers, version, method.
 fn check(headers: &HeaderMap, request: &Request) -> Result<Method, (u16, Rejected)> {
     let version = required_meta(request).map_err(|r| (400, r))?;
-    check_headers(headers, request, &version).map_err(|r| (400, r))?;
+    let name = request.call.method_name();
+    let method = Method::parse(&name);
+    check_mirrored(headers, [(&VERSION, &version), (&METHOD, &name)]).map_err(|r| (400, r))?;
+    check_name_header(headers, request, method).map_err(|r| (400, r))?;
     if Revision::parse(&version) != Some(Revision::MODERN) {
         return Err((400, unsupported(&version)));
     }
-    let name = request.call.method_name();
-    let method = Method::parse(&name).filter(|m| m.client_request_in(Revision::MODERN));
-    method.ok_or_else(|| {
+    method.filter(|m| m.client_request_in(Revision::MODERN)).ok_or_else(|| {
         let text = format!("method not found: {}", crate::base::label::Label::new(&name));
         (404, Rejected::new(Code::MethodNotFound, text))
     })
 }
 
 /// The version that the request says it is of.
-fn required_meta(request: &Request) -> Result<String, Rejected> {
+fn required_meta(request: &Request) -> Result<Cow<'_, str>, Rejected> {
     let version = request.call.meta_value(meta::PROTOCOL_VERSION);
     let version = version.and_then(|version| version.text(&request.call.bytes));
     let version = version.ok_or_else(|| missing(meta::PROTOCOL_VERSION, "a string"))?;
     let capabilities = request.call.meta_value(meta::CLIENT_CAPABILITIES);
     match capabilities.map(|value| value.kind) {
-        Some(Kind::Object) => Ok(version.into_owned()),
+        Some(Kind::Object) => Ok(version),
         _ => Err(missing(meta::CLIENT_CAPABILITIES, "an object")),
     }
 }
@@ -132,7 +138,7 @@ fn mismatch(text: String) -> Rejected {
 }
 
 /// The one value of a header, if it is there exactly once and is text.
-fn one<'a>(headers: &'a HeaderMap, name: &str) -> Result<&'a [u8], Rejected> {
+fn one<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Result<&'a [u8], Rejected> {
     let mut values = headers.get_all(name).iter();
     match (values.next(), values.next()) {
         (Some(value), None) => Ok(value.as_bytes().trim_ascii()),
@@ -144,7 +150,7 @@ fn one<'a>(headers: &'a HeaderMap, name: &str) -> Result<&'a [u8], Rejected> {
 /// All that is asked of a notification: a version that is supported, and that its metadata, if it
 /// has any, does not contradict.
 fn check_version_header(headers: &HeaderMap, call: &Call) -> Result<(), Rejected> {
-    let version = String::from_utf8_lossy(one(headers, VERSION.as_str())?);
+    let version = String::from_utf8_lossy(one(headers, &VERSION)?);
     let claimed = call.meta_value(meta::PROTOCOL_VERSION);
     let claimed = claimed.and_then(|claimed| claimed.text(&call.bytes));
     if claimed.is_some_and(|claimed| claimed != version) {
@@ -156,17 +162,23 @@ fn check_version_header(headers: &HeaderMap, call: &Call) -> Result<(), Rejected
     }
 }
 
-fn check_headers(headers: &HeaderMap, request: &Request, version: &str) -> Result<(), Rejected> {
-    let method = request.call.method_name();
-    for (name, body) in [("mcp-protocol-version", version), ("mcp-method", method.as_ref())] {
+/// Headers that say what the body says.
+fn check_mirrored(headers: &HeaderMap, pairs: [(&HeaderName, &str); 2]) -> Result<(), Rejected> {
+    for (name, body) in pairs {
         if one(headers, name)? != body.as_bytes() {
             return Err(mismatch(format!("the header {name} differs from the body")));
         }
     }
-    let Some(member) = Method::parse(&method).and_then(Method::mcp_name_param) else {
-        return Ok(());
-    };
-    let value = header::decode(one(headers, "mcp-name")?);
+    Ok(())
+}
+
+fn check_name_header(
+    headers: &HeaderMap,
+    request: &Request,
+    method: Option<Method>,
+) -> Result<(), Rejected> {
+    let Some(member) = method.and_then(Method::mcp_name_param) else { return Ok(()) };
+    let value = header::decode(one(headers, &NAME)?);
     let value = value.map_err(|e| mismatch(format!("the header mcp-name: {e}")))?;
     match request.call.param_text(member) {
         Some(body) if body != value => {

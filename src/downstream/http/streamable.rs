@@ -61,7 +61,7 @@ pub async fn post(
     message: Message,
 ) -> Answered {
     if let Message::Request(request) = &message
-        && request.call.method_name() == Method::Initialize.name()
+        && request.call.is_method(Method::Initialize.name())
     {
         return begin(front, permit, endpoint, accept, request).await;
     }

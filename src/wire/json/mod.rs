@@ -10,6 +10,7 @@ mod text;
 
 pub use scan::Scanner;
 use scan::offset;
+use text::inner;
 pub use text::{decode_string, decoded_key, encode_string, key_is, string_token};
 
 use std::borrow::Cow;
@@ -128,12 +129,44 @@ pub struct Value {
     pub kind: Kind,
     /// Where it stands, with quotes or brackets.
     pub span: Span,
+    /// Whether it is a string with escapes.
+    pub escaped: bool,
 }
 
 impl Value {
+    /// The object that stands here.
+    pub fn object(span: Span) -> Self {
+        Self { kind: Kind::Object, span, escaped: false }
+    }
+
+    /// The array that stands here.
+    pub fn array(span: Span) -> Self {
+        Self { kind: Kind::Array, span, escaped: false }
+    }
+
     /// The text of a string value, decoded; `None` for other kinds and for lone surrogates.
     pub fn text<'a>(&self, bytes: &'a [u8]) -> Option<Cow<'a, str>> {
-        if self.kind == Kind::String { decode_string(self.span.of(bytes)).ok() } else { None }
+        match (self.kind, self.escaped) {
+            (Kind::String, false) => {
+                std::str::from_utf8(inner(self.span.of(bytes))).ok().map(Cow::Borrowed)
+            }
+            (Kind::String, true) => decode_string(self.span.of(bytes)).ok(),
+            _ => None,
+        }
+    }
+
+    /// Whether it is a string that stands for a text, which one with a lone surrogate does not.
+    pub fn is_text(&self, bytes: &[u8]) -> bool {
+        self.kind == Kind::String && (!self.escaped || self.text(bytes).is_some())
+    }
+
+    /// Whether it is this text.
+    pub fn is(&self, bytes: &[u8], text: &str) -> bool {
+        match (self.kind, self.escaped) {
+            (Kind::String, false) => inner(self.span.of(bytes)) == text.as_bytes(),
+            (Kind::String, true) => self.text(bytes).is_some_and(|own| own == text),
+            _ => false,
+        }
     }
 
     /// The value of an integer that fits 64 bits, written without fraction or exponent.
@@ -150,11 +183,27 @@ impl Value {
     }
 }
 
-/// A member of an object: its key (with quotes) and its value.
+/// Where a key stands, with its quotes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Key {
+    /// From quote to quote.
+    pub span: Span,
+    /// Whether it is written with escapes.
+    pub escaped: bool,
+}
+
+impl Key {
+    /// As it is written, with its quotes.
+    pub fn of<'a>(&self, bytes: &'a [u8]) -> &'a [u8] {
+        self.span.of(bytes)
+    }
+}
+
+/// A member of an object: its key and its value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Member {
-    /// Where the key stands, with its quotes.
-    pub key: Span,
+    /// The key.
+    pub key: Key,
     /// The value.
     pub value: Value,
 }
@@ -162,7 +211,7 @@ pub struct Member {
 impl Member {
     /// From the key to the end of the value.
     pub fn span(&self) -> Span {
-        Span { start: self.key.start, end: self.value.span.end }
+        Span { start: self.key.span.start, end: self.value.span.end }
     }
 }
 
@@ -221,7 +270,7 @@ impl Object {
         let differs = |(at, member): (usize, &Member)| {
             let key = member.key.of(bytes);
             let mut earlier = self.members.iter().take(at);
-            !key.contains(&b'\\') && earlier.all(|other| other.key.of(bytes) != key)
+            !member.key.escaped && earlier.all(|other| other.key.of(bytes) != key)
         };
         self.members.len() <= FEW_MEMBERS && self.members.iter().enumerate().all(differs)
     }

@@ -1,6 +1,6 @@
 //! The scanner: one pass, no recursion, nothing built.
 
-use super::{JsonError, Kind, MAX_DEPTH, MAX_MEMBERS, Member, Object, Span, Value};
+use super::{JsonError, Key, Kind, MAX_DEPTH, MAX_MEMBERS, Member, Object, Span, Value};
 
 /// A cursor over JSON text that validates as it moves.
 #[derive(Debug)]
@@ -52,17 +52,17 @@ impl<'a> Scanner<'a> {
     pub fn value(&mut self) -> Result<Value, JsonError> {
         let kind = self.peek_kind()?;
         let start = self.pos;
-        match kind {
-            Kind::Object | Kind::Array => self.skip_container()?,
+        let escaped = match kind {
+            Kind::Object | Kind::Array => self.skip_container().map(|()| false)?,
             _ => self.skip_scalar(kind)?,
-        }
-        Ok(Value { kind, span: self.span_from(start) })
+        };
+        Ok(Value { kind, span: self.span_from(start), escaped })
     }
 
     /// Walks the members of an object; `visit` gets the key and must move past the value.
     pub fn object(
         &mut self,
-        mut visit: impl FnMut(&mut Self, Span) -> Result<Value, JsonError>,
+        mut visit: impl FnMut(&mut Self, Key) -> Result<Value, JsonError>,
     ) -> Result<Object, JsonError> {
         if self.peek_kind()? != Kind::Object {
             return Err(JsonError::WrongKind(self.offset()));
@@ -165,14 +165,14 @@ impl<'a> Scanner<'a> {
     }
 
     /// Past a key and its colon.
-    fn key(&mut self) -> Result<Span, JsonError> {
+    fn key(&mut self) -> Result<Key, JsonError> {
         self.skip_space();
         let start = self.pos;
         if self.peek()? != b'"' {
             return Err(self.unexpected());
         }
-        self.skip_string()?;
-        let key = self.span_from(start);
+        let escaped = self.skip_string()?;
+        let key = Key { span: self.span_from(start), escaped };
         self.skip_space();
         if self.peek()? != b':' {
             return Err(self.unexpected());
@@ -212,7 +212,7 @@ impl<'a> Scanner<'a> {
         let close = match kind {
             Kind::Object => b'}',
             Kind::Array => b']',
-            _ => return self.skip_scalar(kind).map(|()| false),
+            _ => return self.skip_scalar(kind).map(|_| false),
         };
         self.enter()?;
         if self.closes(close) {
@@ -226,12 +226,14 @@ impl<'a> Scanner<'a> {
         Ok(true)
     }
 
-    fn skip_scalar(&mut self, kind: Kind) -> Result<(), JsonError> {
+    /// Past a value that is no container; whether it is a string with escapes.
+    fn skip_scalar(&mut self, kind: Kind) -> Result<bool, JsonError> {
         match kind {
-            Kind::String => self.skip_string(),
-            Kind::Number => self.skip_number(),
-            _ => self.skip_literal(),
+            Kind::String => return self.skip_string(),
+            Kind::Number => self.skip_number()?,
+            _ => self.skip_literal()?,
         }
+        Ok(false)
     }
 
     fn skip_literal(&mut self) -> Result<(), JsonError> {
@@ -274,17 +276,21 @@ impl<'a> Scanner<'a> {
         if self.pos == start { Err(self.unexpected()) } else { Ok(()) }
     }
 
-    /// Past a string whose opening quote is next.
-    fn skip_string(&mut self) -> Result<(), JsonError> {
+    /// Past a string whose opening quote is next; whether it has escapes.
+    fn skip_string(&mut self) -> Result<bool, JsonError> {
         self.pos += 1;
+        let mut escaped = false;
         loop {
             self.pos += plain_length(self.bytes.get(self.pos..).unwrap_or_default());
             match self.peek()? {
                 b'"' => {
                     self.pos += 1;
-                    return Ok(());
+                    return Ok(escaped);
                 }
-                b'\\' => self.skip_escape()?,
+                b'\\' => {
+                    escaped = true;
+                    self.skip_escape()?;
+                }
                 _ => return Err(self.unexpected()),
             }
         }

@@ -1,14 +1,14 @@
 //! JSON strings: decoded for comparing, encoded for what we write ourselves.
 
-use super::{JsonError, Span};
+use super::{JsonError, Key};
 use memchr::memchr;
 use std::borrow::Cow;
 
 /// A key as a reader would understand it, without its quotes; one with a lone surrogate stays as
 /// it is written, with them.
-pub fn decoded_key(bytes: &[u8], key: Span) -> Cow<'_, [u8]> {
+pub fn decoded_key(bytes: &[u8], key: Key) -> Cow<'_, [u8]> {
     let token = key.of(bytes);
-    if !token.contains(&b'\\') {
+    if !key.escaped {
         return Cow::Borrowed(inner(token));
     }
     match decode_string(token) {
@@ -18,19 +18,17 @@ pub fn decoded_key(bytes: &[u8], key: Span) -> Cow<'_, [u8]> {
 }
 
 /// Without the quotes.
-fn inner(token: &[u8]) -> &[u8] {
+pub(super) fn inner(token: &[u8]) -> &[u8] {
     token.get(1..token.len().saturating_sub(1)).unwrap_or_default()
 }
 
-/// Whether the key at `span` (with its quotes) is `key`, escapes decoded.
-pub fn key_is(bytes: &[u8], span: Span, key: &str) -> bool {
-    let token = span.of(bytes);
-    let inner = inner(token);
-    // an escape is longer than what it stands for
-    if inner.len() > key.len() && memchr(b'\\', inner).is_some() {
-        return decode_string(token).is_ok_and(|text| text == key);
+/// Whether a key is this text, escapes decoded.
+pub fn key_is(bytes: &[u8], key: Key, text: &str) -> bool {
+    let token = key.of(bytes);
+    if key.escaped {
+        return decode_string(token).is_ok_and(|decoded| decoded == text);
     }
-    inner == key.as_bytes()
+    inner(token) == text.as_bytes()
 }
 
 /// Decodes a string token (with its quotes) that a scan has found valid.

@@ -89,6 +89,11 @@ impl Call {
         self.method.text(&self.bytes).unwrap_or_default()
     }
 
+    /// Whether this is the method's name.
+    pub fn is_method(&self, name: &str) -> bool {
+        self.method.is(&self.bytes, name)
+    }
+
     /// The value of a member of `params`.
     pub fn param(&self, key: &str) -> Option<Value> {
         self.params.as_ref()?.value(&self.bytes, key)
@@ -252,7 +257,7 @@ impl Draft {
         let token = value.span.of(bytes);
         let acceptable = match value.kind {
             Kind::Null => return Ok(None),
-            Kind::String => value.text(bytes).is_some(),
+            Kind::String => value.is_text(bytes),
             Kind::Number => token.iter().all(|b| b.is_ascii_digit() || *b == b'-'),
             _ => false,
         };
@@ -269,8 +274,7 @@ impl Draft {
     ) -> Result<Message, Rejected> {
         self.refuse_duplicates(&bytes)?;
         let id = id?;
-        let version = self.named.jsonrpc.and_then(|version| version.text(&bytes));
-        if version.as_deref() != Some("2.0") {
+        if !self.named.jsonrpc.is_some_and(|version| version.is(&bytes, "2.0")) {
             return Err(invalid("expected the member jsonrpc to be \"2.0\""));
         }
         match self.named.method {
@@ -299,7 +303,7 @@ impl Draft {
         id: Option<RequestId>,
         method: Value,
     ) -> Result<Message, Rejected> {
-        if method.text(&bytes).is_none() {
+        if !method.is_text(&bytes) {
             return Err(invalid("expected method to be a string"));
         }
         if self.named.result.or(self.named.error).is_some() {
@@ -352,7 +356,7 @@ fn members(scanner: &mut Scanner<'_>, slot: &mut Option<Object>) -> Result<Value
 }
 
 fn keep(object: Object, slot: &mut Option<Object>) -> Value {
-    let value = Value { kind: Kind::Object, span: object.span };
+    let value = Value::object(object.span);
     *slot = Some(object);
     value
 }
