@@ -9,13 +9,19 @@ use tokio::time::{Sleep, sleep};
 
 /// The outcome, or `None` when it took longer than `limit`. Unlike with tokio's timeout, a future
 /// that is ready when it is first asked costs no timer; the limit counts from then.
-pub async fn within<F: Future>(limit: Duration, future: F) -> Option<F::Output> {
+pub fn within<F: Future>(limit: Duration, future: F) -> impl Future<Output = Option<F::Output>> {
+    perhaps_within(Some(limit), future)
+}
+
+/// The same, where there may be no limit.
+pub async fn perhaps_within<F: Future>(limit: Option<Duration>, future: F) -> Option<F::Output> {
     let mut future = pin!(future);
     let mut timer = pin!(None::<Sleep>);
     poll_fn(|cx| {
         if let Poll::Ready(outcome) = future.as_mut().poll(cx) {
             return Poll::Ready(Some(outcome));
         }
+        let Some(limit) = limit else { return Poll::Pending };
         if is_quiet(cx) {
             return Poll::Pending; // it is asked again before anybody waits
         }

@@ -27,7 +27,7 @@ struct Edit {
 impl Splice {
     /// No edits yet.
     pub fn new() -> Self {
-        Self::default()
+        Self { edits: Vec::with_capacity(USUAL_EDITS), text: Vec::with_capacity(USUAL_TEXT) }
     }
 
     /// Whether nothing would change.
@@ -37,10 +37,6 @@ impl Splice {
 
     /// Puts `with` where `at` is now. Edits of one message must not overlap.
     pub fn replace(&mut self, at: Span, with: &[u8]) {
-        if self.edits.is_empty() {
-            self.edits.reserve(USUAL_EDITS);
-            self.text.reserve(with.len().max(USUAL_TEXT));
-        }
         let from = self.text.len();
         self.text.extend_from_slice(with);
         self.edits.push(Edit { at, from, to: self.text.len() });

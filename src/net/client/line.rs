@@ -13,8 +13,8 @@ use tokio::net::TcpStream;
 
 use super::super::body::Outgoing;
 use super::error::ClientError;
-use super::within;
 use crate::task::quiet::{is_quiet, quiet};
+use crate::task::within::perhaps_within;
 
 /// Both halves of one connection, and whoever holds it polls it.
 pub(super) struct Line {
@@ -48,7 +48,7 @@ impl Line {
         request: Request<Outgoing>,
         limit: Option<Duration>,
     ) -> Result<Response<Incoming>, Failure> {
-        within(limit, self.exchange(request))
+        perhaps_within(limit, self.exchange(request))
             .await
             .unwrap_or(Err(Failure::Sent(ClientError::HeadTimeout)))
     }

@@ -11,7 +11,6 @@
 //! content encoding and logs nothing.
 
 use std::fmt;
-use std::future::Future;
 use std::io;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -26,7 +25,7 @@ use tokio::net::{TcpStream, lookup_host};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::body::Outgoing;
-use crate::task;
+use crate::task::within::perhaps_within;
 use line::{Failure, Line};
 
 mod error;
@@ -147,18 +146,17 @@ impl Client {
     ) -> Result<Response, ClientError> {
         self.0.address(&mut request);
         let slot = self.0.slot(waits.slot).await?;
-        while let Some(mut line) = self.0.take_idle() {
+        loop {
+            let (mut line, is_new) = match self.0.take_idle() {
+                Some(line) => (line, false),
+                None => (self.0.connect(waits.connect).await?, true),
+            };
             match line.exchange_within(request, waits.head).await {
                 Ok(response) => return Ok(self.response(response, line, slot)),
+                Err(Failure::Unsent(_)) if is_new => return Err(ClientError::Unsent),
                 Err(Failure::Unsent(unsent)) => request = *unsent,
                 Err(Failure::Sent(error)) => return Err(error),
             }
-        }
-        let mut line = self.0.connect(waits.connect).await?;
-        match line.exchange_within(request, waits.head).await {
-            Ok(response) => Ok(self.response(response, line, slot)),
-            Err(Failure::Unsent(_)) => Err(ClientError::Unsent),
-            Err(Failure::Sent(error)) => Err(error),
         }
     }
 
@@ -221,7 +219,7 @@ impl Pool {
             return Ok(slot);
         }
         let _waiting = Waiting::enter(&self.waiting, self.limits.max_waiting)?;
-        match within(limit, Arc::clone(&self.slots).acquire_owned()).await {
+        match perhaps_within(limit, Arc::clone(&self.slots).acquire_owned()).await {
             Some(slot) => slot.map_err(|_| ClientError::Busy),
             None => Err(ClientError::SlotTimeout),
         }
@@ -266,7 +264,7 @@ impl Pool {
     }
 
     async fn connect(&self, limit: Option<Duration>) -> Result<Box<Line>, ClientError> {
-        let opened = within(limit, self.open(limit)).await;
+        let opened = perhaps_within(limit, self.open(limit)).await;
         let stream = opened.unwrap_or(Err(ClientError::ConnectTimeout))?;
         let handshake = self.protocol.handshake(TokioIo::new(stream)).await;
         let (sender, connection) = handshake.map_err(|_| ClientError::Unsent)?;
@@ -280,7 +278,7 @@ impl Pool {
         let share = limit.map(|all| all / u32::try_from(addresses.len().max(1)).unwrap_or(1));
         let mut failure = ClientError::Resolve(io::ErrorKind::NotFound.into());
         for address in addresses {
-            match within(share, TcpStream::connect(address)).await {
+            match perhaps_within(share, TcpStream::connect(address)).await {
                 Some(Ok(stream)) => {
                     stream.set_nodelay(true).map_err(ClientError::Connect)?;
                     return Ok(stream);
@@ -321,12 +319,4 @@ fn keep_alive_timeout(value: &HeaderValue) -> Option<Duration> {
         let seconds = seconds.trim().trim_matches('"').parse().ok()?;
         name.trim().eq_ignore_ascii_case("timeout").then(|| Duration::from_secs(seconds))
     })
-}
-
-/// `None` when the limit passed first; without a limit no timer is made.
-async fn within<F: Future>(limit: Option<Duration>, future: F) -> Option<F::Output> {
-    match limit {
-        Some(limit) => task::within(limit, future).await,
-        None => Some(future.await),
-    }
 }
