@@ -1,19 +1,21 @@
 //! Sessions of legacy clients (MCP 2025-11-25 basic/transports, "Session Management").
 //!
-//! A session belongs to one endpoint, remembers what was negotiated, and owns the exchanges whose
-//! client went away: a disconnect is not a cancellation in these revisions.
+//! A session belongs to one endpoint, remembers what was negotiated, and owns its exchanges and
+//! what they say: a disconnect is not a cancellation in these revisions.
 
 use crate::bridge::listen::Filter;
 use crate::bridge::question::Reply;
+use crate::downstream::replay::{Frame, Reader, Replay, STANDING};
 use crate::mcp::{ClientCapabilities, LogLevel, Revision};
 use crate::relay::{Asked, Cancel, Endpoint, Exchange, Hub, Outlet, Step, World};
 use crate::sys::random::Random;
 use crate::task::Scope;
 use crate::wire::jsonrpc::{RequestId, Response};
+use bytes::Bytes;
 use std::collections::HashMap;
+use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
-use tokio::sync::watch;
 
 /// A session without requests and streams for this long has ended.
 pub const IDLE: Duration = Duration::from_secs(30 * 60);
@@ -34,6 +36,9 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 /// What a session is opened with: where, in which revision, by a client that can do what.
 pub type Opened = (Endpoint, Revision, ClientCapabilities);
 
+/// Digits of what the event ids of one session have in common.
+const TAG: usize = 16;
+
 /// Most questions of one session that wait for an answer.
 pub const MOST_ASKED: usize = 1024;
 
@@ -50,8 +55,8 @@ pub struct Session {
     pub capabilities: ClientCapabilities,
     /// What its GET stream will bring.
     pub outlet: Arc<Outlet>,
-    /// Counts the GET streams that were opened.
-    streams: watch::Sender<u64>,
+    /// What its streams have said.
+    replay: Arc<Replay>,
     state: Mutex<State>,
 }
 
@@ -65,7 +70,8 @@ struct State {
     last_used: Instant,
     /// Nothing came after `initialize` yet.
     unused: bool,
-    streams: usize,
+    /// Connections that read its streams.
+    readers: usize,
     ended: bool,
     /// What the client was asked, by the ids of our requests.
     asked: HashMap<u64, Asked>,
@@ -73,7 +79,7 @@ struct State {
 }
 
 impl Session {
-    fn new(id: String, (endpoint, revision, capabilities): Opened) -> Self {
+    fn new(id: String, (endpoint, revision, capabilities): Opened, replay: Replay) -> Self {
         let outlet = Arc::new(Outlet::new(endpoint, None, Filter::all_lists()));
         let state = State {
             level: None,
@@ -81,13 +87,13 @@ impl Session {
             free: Vec::new(),
             last_used: Instant::now(),
             unused: true,
-            streams: 0,
+            readers: 0,
             ended: false,
             asked: HashMap::new(),
             next_id: 1,
         };
-        let (streams, state) = (watch::Sender::new(0), Mutex::new(state));
-        Self { id, endpoint, revision, capabilities, outlet, streams, state }
+        let (replay, state) = (Arc::new(replay), Mutex::new(state));
+        Self { id, endpoint, revision, capabilities, outlet, replay, state }
     }
 
     /// The least level of log messages that the client has asked for.
@@ -102,8 +108,11 @@ impl Session {
 
     /// Notes that a request is in flight, so that it can be cancelled by its id.
     pub fn take_off(self: &Arc<Self>, id: &RequestId, cancel: Arc<Cancel>) -> Flight {
-        let flying = Some((id.clone(), cancel));
         let mut state = lock(&self.state);
+        if state.ended {
+            cancel.cancel();
+        }
+        let flying = Some((id.clone(), cancel));
         let free = state.free.pop();
         let place = free.unwrap_or(state.flights.len());
         match state.flights.get_mut(place) {
@@ -156,19 +165,46 @@ impl Session {
         asked.is_some()
     }
 
+    fn sweep(&self, now: Instant) {
+        for id in self.replay.sweep(now) {
+            self.withdraw(id); // nobody came to be asked
+        }
+    }
+
     fn touch(&self) {
         let mut state = lock(&self.state);
         (state.last_used, state.unused) = (Instant::now(), false);
     }
 
-    /// Notes that a GET stream is open. It takes the place of an earlier one: a client whose
-    /// connection broke comes back before we notice.
-    pub fn open_stream(self: &Arc<Self>) -> StreamGuard {
-        lock(&self.state).streams += 1;
-        self.streams.send_modify(|opened| *opened += 1);
-        let mut later = self.streams.subscribe();
-        later.mark_unchanged();
-        StreamGuard { session: Arc::clone(self), later }
+    /// Notes that somebody listens: the session is in use.
+    pub fn occupy(self: &Arc<Self>) -> Occupied {
+        lock(&self.state).readers += 1;
+        Occupied(Arc::clone(self))
+    }
+
+    /// Begins a stream, which lives on without its connection.
+    pub fn speak(self: &Arc<Self>) -> Speech {
+        Speech { number: self.replay.open(), session: Arc::clone(self) }
+    }
+
+    fn say(&self, stream: u64, message: Bytes, question: Option<u64>) {
+        for id in self.replay.push(stream, message, question) {
+            self.withdraw(id); // nobody was asked
+        }
+    }
+
+    /// The stream and the place in it that `Last-Event-ID` names.
+    pub fn place(&self, event_id: &str) -> Option<(u64, u64)> {
+        self.replay.find(event_id)
+    }
+
+    /// Listens to a stream after a place, or to the one for messages outside requests from now
+    /// on. It takes the place of an earlier connection: a client whose connection broke comes back
+    /// before we notice. `None` when the stream is not kept any more.
+    pub fn listen(self: &Arc<Self>, place: Option<(u64, u64)>) -> Option<Listening> {
+        let (stream, after) = place.map_or((STANDING, None), |(stream, at)| (stream, Some(at)));
+        let reader = self.replay.read(stream, after)?;
+        Some(Listening { reader, occupied: self.occupy() })
     }
 
     fn end(&self) {
@@ -180,6 +216,7 @@ impl Session {
         };
         let (flights, asked) = flights;
         drop(asked);
+        self.replay.close();
         for (_, cancel) in flights.iter().flatten() {
             cancel.cancel();
         }
@@ -195,7 +232,7 @@ impl Session {
     /// Since when nobody has used it; `None` while somebody does.
     fn unused_since(&self) -> Option<Instant> {
         let state = lock(&self.state);
-        let busy = state.streams > 0 || state.flights.iter().any(Option::is_some);
+        let busy = state.readers > 0 || state.flights.iter().any(Option::is_some);
         (!busy).then_some(state.last_used)
     }
 }
@@ -225,30 +262,82 @@ impl Drop for Flight {
     }
 }
 
-/// The GET stream of a session while it is open.
+/// Somebody listens to a session.
 #[derive(Debug)]
-pub struct StreamGuard {
-    session: Arc<Session>,
-    later: watch::Receiver<u64>,
+pub struct Occupied(Arc<Session>);
+
+impl Drop for Occupied {
+    fn drop(&mut self) {
+        let mut state = lock(&self.0.state);
+        state.readers = state.readers.saturating_sub(1);
+        state.last_used = Instant::now();
+    }
 }
 
-impl StreamGuard {
+/// A stream of a session, for who writes it; dropping it ends the stream.
+#[derive(Debug)]
+pub struct Speech {
+    session: Arc<Session>,
+    number: u64,
+}
+
+impl Speech {
+    /// Says something; `question` is the id of the question that it puts. Never waits.
+    pub fn say(&self, message: Bytes, question: Option<u64>) {
+        self.session.say(self.number, message, question);
+    }
+
+    /// Listens to it from its beginning.
+    pub fn listen(&self) -> Option<Listening> {
+        self.session.listen(Some((self.number, 0)))
+    }
+}
+
+impl Drop for Speech {
+    fn drop(&mut self) {
+        self.session.replay.end(self.number);
+    }
+}
+
+/// A connection that listens to a stream of a session.
+#[derive(Debug)]
+pub struct Listening {
+    reader: Reader,
+    occupied: Occupied,
+}
+
+impl Listening {
     /// The session.
     pub fn session(&self) -> &Session {
-        &self.session
+        &self.occupied.0
     }
 
-    /// Another stream of the session was opened.
-    pub async fn replaced(&mut self) {
-        let _ = self.later.changed().await; // the sender lives as long as the session
+    /// The id of the event that it has got to.
+    pub fn event_id(&self) -> String {
+        self.reader.id()
+    }
+
+    /// The next event; `None` at the end of the stream, or when another listens to it. Cancel
+    /// safe.
+    pub async fn next(&mut self) -> Option<Frame> {
+        let (session, stream) = (&self.occupied.0, self.reader.stream());
+        loop {
+            tokio::select! {
+                biased; // who was replaced takes nothing from the one in its place
+                event = self.reader.next() => return event,
+                notice = notice(session, stream) => {
+                    session.say(STANDING, notice?, None);
+                }
+            }
+        }
     }
 }
 
-impl Drop for StreamGuard {
-    fn drop(&mut self) {
-        let mut state = lock(&self.session.state);
-        state.streams = state.streams.saturating_sub(1);
-        state.last_used = Instant::now();
+/// What comes outside requests, for the stream that it belongs on.
+async fn notice(session: &Session, stream: u64) -> Option<Bytes> {
+    match stream {
+        STANDING => session.outlet.next().await,
+        _ => std::future::pending().await,
     }
 }
 
@@ -259,12 +348,14 @@ pub struct Sessions {
     most: usize,
     random: Arc<Random>,
     scope: Arc<Scope>,
+    /// Bytes that are kept for replay.
+    kept: Arc<AtomicUsize>,
 }
 
 impl Sessions {
     /// No sessions yet, and at most `most` of them. Exchanges without a client end in `scope`.
     pub fn new(most: usize, random: Arc<Random>, scope: Arc<Scope>) -> Self {
-        Self { table: Mutex::default(), most, random, scope }
+        Self { table: Mutex::default(), most, random, scope, kept: Arc::default() }
     }
 
     /// Opens a session; `None` when there are too many and none has been idle for [`ROOM`].
@@ -275,7 +366,10 @@ impl Sessions {
             let oldest = idle.find(|session| session.makes_room(now))?;
             self.close(&oldest, hub, world);
         }
-        let session = Arc::new(Session::new(self.random.hex128(), opened));
+        let mut tag = self.random.hex128();
+        tag.truncate(TAG); // it tells sessions apart and keeps no secret
+        let replay = Replay::new(tag, Arc::clone(&self.kept));
+        let session = Arc::new(Session::new(self.random.hex128(), opened, replay));
         lock(&self.table).insert(session.id.clone(), Arc::clone(&session));
         hub.add(&session.outlet);
         Some(session)
@@ -307,26 +401,35 @@ impl Sessions {
         hub.remove(world, &session.outlet);
     }
 
-    /// Ends the sessions that nobody has used for [`IDLE`].
+    /// Ends the sessions that nobody has used for [`IDLE`], and gives up what is not replayed any
+    /// more.
     pub fn sweep(&self, now: Instant, hub: &Hub, world: &World) {
+        let all: Vec<_> = lock(&self.table).values().cloned().collect();
+        for session in all {
+            session.sweep(now);
+        }
         for session in self.idle(now, IDLE) {
             self.close(&session, hub, world);
         }
     }
 
-    /// Goes on with an exchange whose client has disconnected. Its answer reaches nobody, but the
-    /// upstream finishes what it has begun.
-    pub fn adopt(&self, mut exchange: Exchange, flight: Option<Flight>) {
+    /// Does work of a session that goes on without its client's connection.
+    pub fn carry_on(&self, work: impl Future<Output = ()> + Send + 'static) {
         let stopping = self.scope.token();
-        self.scope.spawn("exchange without client", async move {
-            let rest = async {
-                let more = |step: &Step| !matches!(step, Step::Answer(_) | Step::Cancelled);
-                while more(&exchange.next(Duration::MAX).await) {}
-            };
+        self.scope.spawn("stream of a session", async move {
             tokio::select! {
-                () = rest => {}
+                () = work => {}
                 () = stopping.cancelled() => {}
             }
+        });
+    }
+
+    /// Goes on with an exchange whose client has disconnected before there was a stream to come back
+    /// to. Its answer reaches nobody, but the upstream finishes what it has begun.
+    pub fn adopt(&self, mut exchange: Exchange, flight: Option<Flight>) {
+        self.carry_on(async move {
+            let more = |step: &Step| !matches!(step, Step::Answer(_) | Step::Cancelled);
+            while more(&exchange.next(Duration::MAX).await) {}
             drop(flight);
         });
     }

@@ -131,6 +131,7 @@ fn serve(
     let adopted = Arc::new(scope.child("exchanges"));
     let front = Arc::new(Front {
         relay,
+        lines: http::sse::Lines::new(settings.limits.sessions, Arc::clone(&random)),
         sessions: Sessions::new(settings.limits.sessions, random, Arc::clone(&adopted)),
         guard: Guard::new(settings.allowed_hosts.clone(), settings.allowed_origins.clone()),
         limits: settings.limits.peer(),

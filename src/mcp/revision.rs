@@ -63,6 +63,12 @@ impl Revision {
         self == Self::V2025_03_26
     }
 
+    /// Whether a stream begins with an event that has an id and no data, which a client can come
+    /// back to. Clients of older revisions take every event for a message.
+    pub fn primes_streams(self) -> bool {
+        self == Self::V2025_11_25
+    }
+
     /// Whether a server says that it completes arguments (`capabilities.completions`).
     pub fn declares_completions(self) -> bool {
         self >= Self::V2025_03_26

@@ -368,7 +368,7 @@ fn transports(sources: &Sources) -> Vec<Violation> {
     const TRANSPORTS: [&str; 6] = [
         "downstream/http/streamable",
         "downstream/http/modern",
-        "downstream/http/legacy_sse",
+        "downstream/http/sse",
         "upstream/stdio",
         "upstream/http",
         "upstream/sse",

@@ -98,8 +98,13 @@ pub fn accepted() -> Response<Outgoing> {
 
 /// 405.
 pub fn not_allowed() -> Refused {
-    let mut response = text(StatusCode::METHOD_NOT_ALLOWED, "expected POST");
-    response.headers_mut().insert(ALLOW, HeaderValue::from_static("POST"));
+    only("POST")
+}
+
+/// 405 where one method is served.
+pub fn only(verb: &'static str) -> Refused {
+    let mut response = text(StatusCode::METHOD_NOT_ALLOWED, &format!("expected {verb}"));
+    response.headers_mut().insert(ALLOW, HeaderValue::from_static(verb));
     response
 }
 

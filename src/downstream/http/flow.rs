@@ -1,11 +1,13 @@
 //! From an exchange to an HTTP response: JSON when the answer comes first, SSE as soon as a
-//! notification does, and after [`DECIDE`] in any case.
+//! notification does, and after [`DECIDE`] in any case. And to where its messages go otherwise.
 
 use crate::bridge::notification;
-use crate::downstream::http::Front;
 use crate::downstream::http::answer::{self, Accept, Status};
-use crate::downstream::session::{Flight, Session};
-use crate::net::body::{FrameSender, Outgoing};
+use crate::downstream::http::sse::Line;
+use crate::downstream::http::{Front, deliver};
+use crate::downstream::replay::frame;
+use crate::downstream::session::{Flight, Session, Speech};
+use crate::net::body::{Disconnected, FrameSender, Outgoing};
 use crate::relay::{Answer, Asked, Exchange, Step};
 use crate::wire::sse::encode;
 use bytes::Bytes;
@@ -23,22 +25,79 @@ pub const KEEP_ALIVE: Duration = Duration::from_secs(15);
 /// Frames that may wait for a client that does not read.
 pub const WAITING_FRAMES: usize = 64;
 
+/// A message for the client, and the id of the question that it puts, if it puts one.
+type Said = (Bytes, Option<u64>);
+
+/// Where the messages of an exchange go.
+pub enum Sink {
+    /// Into the response, and nowhere when its client is gone.
+    Body(FrameSender),
+    /// On a stream of the session, which its client can come back to.
+    Speech(Speech),
+    /// On the one stream of an HTTP+SSE session.
+    Line(Line),
+}
+
+impl Sink {
+    /// How long it may be silent.
+    fn patience(&self) -> Duration {
+        match self {
+            Self::Body(_) => KEEP_ALIVE,
+            Self::Speech(_) | Self::Line(_) => Duration::MAX, // their connections see to it
+        }
+    }
+
+    /// Says that the exchange is alive.
+    async fn rest(&self) -> Result<(), Disconnected> {
+        match self {
+            Self::Body(frames) => frames.send(Bytes::from_static(encode::KEEP_ALIVE)).await,
+            Self::Speech(_) | Self::Line(_) => Ok(()),
+        }
+    }
+
+    /// Passes a message on; `question` is the id of the question that it puts.
+    async fn say(&self, message: Bytes, question: Option<u64>) -> Result<(), Disconnected> {
+        match self {
+            Self::Body(frames) => {
+                for piece in frame(message, None) {
+                    frames.send(piece).await?;
+                }
+                Ok(())
+            }
+            Self::Speech(speech) => {
+                speech.say(message, question);
+                Ok(())
+            }
+            Self::Line(line) => line.say(message).await,
+        }
+    }
+}
+
 /// An exchange and the rule for what a disconnect means: a modern one ends with its client, a
-/// legacy one is adopted by its session.
+/// legacy one goes on in its session.
 pub struct Flow {
     exchange: Option<Exchange>,
-    adopter: Option<(Arc<Front>, Option<Flight>)>,
+    /// What it is in its session, if it is of one.
+    flight: Option<Flight>,
+    /// Who goes on with it.
+    adopter: Option<Arc<Front>>,
 }
 
 impl Flow {
     /// Ends with its client.
     pub fn modern(exchange: Exchange) -> Self {
-        Self { exchange: Some(exchange), adopter: None }
+        Self { exchange: Some(exchange), flight: None, adopter: None }
     }
 
     /// Goes on without its client.
     pub fn legacy(exchange: Exchange, front: Arc<Front>, flight: Flight) -> Self {
-        Self { exchange: Some(exchange), adopter: Some((front, Some(flight))) }
+        Self { exchange: Some(exchange), flight: Some(flight), adopter: Some(front) }
+    }
+
+    /// Is of a session that ends with its connection, and ends with it.
+    pub fn bound(mut self) -> Self {
+        self.adopter = None;
+        self
     }
 
     async fn next(&mut self, patience: Duration) -> Step {
@@ -75,72 +134,77 @@ impl Flow {
             Step::Cancelled => return answer::accepted(),
             step => step,
         };
-        answer::stream(Outgoing::driven(WAITING_FRAMES, |frames| self.run(first, frames)))
+        let (Some(front), Some(session)) = (self.adopter.clone(), self.session()) else {
+            let run = |frames| self.run(first, Sink::Body(frames));
+            return answer::stream(Outgoing::driven(WAITING_FRAMES, run));
+        };
+        let speech = session.speak();
+        let listening = speech.listen();
+        front.sessions.carry_on(self.run(first, Sink::Speech(speech)));
+        deliver::response(&front, listening, deliver::Opening::Fresh)
     }
 
-    /// Writes the stream, with a comment whenever nothing came for [`KEEP_ALIVE`].
-    async fn run(mut self, first: Step, frames: FrameSender) {
+    /// Tells everything on the stream of an HTTP+SSE session.
+    pub async fn tell(mut self, line: Line) {
+        let first = self.next(Duration::MAX).await;
+        self.run(first, Sink::Line(line)).await;
+    }
+
+    /// Passes everything on, to the answer.
+    async fn run(mut self, first: Step, sink: Sink) {
         let mut next = first;
         let mut open: HashMap<u64, u64> = HashMap::new();
         loop {
-            let frame = match next {
-                Step::Notification(bytes) => Some(encode::event(&bytes, None)),
-                Step::Quiet => Some(Bytes::from_static(encode::KEEP_ALIVE)),
+            let message = match next {
+                Step::Notification(bytes) => Some((bytes, None)),
+                Step::Quiet if sink.rest().await.is_err() => return,
+                Step::Quiet => None,
                 Step::Ask(asked) => self.ask(asked, &mut open),
                 Step::Withdraw(number) => open.remove(&number).and_then(|id| self.withdraw(id)),
                 Step::Answer(answer) => {
                     for id in open.into_values() {
-                        if let Some(frame) = self.withdraw(id) {
-                            let _ = frames.send(frame).await; // the answer will tell
+                        if let Some((message, _)) = self.withdraw(id) {
+                            let _ = sink.say(message, None).await; // the answer will tell
                         }
                     }
-                    return send_answer(&frames, answer).await;
+                    let _ = sink.say(answer.one_piece(), None).await; // it was the last to say
+                    return;
                 }
                 Step::Cancelled => return,
             };
-            if let Some(frame) = frame
-                && frames.send(frame).await.is_err()
+            if let Some((message, question)) = message
+                && sink.say(message, question).await.is_err()
             {
                 return;
             }
-            next = self.next(KEEP_ALIVE).await;
+            next = self.next(sink.patience()).await;
         }
     }
 
     fn session(&self) -> Option<&Arc<Session>> {
-        self.adopter.as_ref()?.1.as_ref().map(Flight::session)
+        self.flight.as_ref().map(Flight::session)
     }
 
-    /// The event that puts a question to the client; `None` when it is declined instead.
-    fn ask(&self, asked: Asked, open: &mut HashMap<u64, u64>) -> Option<Bytes> {
+    /// What puts a question to the client; `None` when it is declined instead.
+    fn ask(&self, asked: Asked, open: &mut HashMap<u64, u64>) -> Option<Said> {
         let session = self.session()?;
         let (question, number, space) = (asked.question.clone(), asked.number, asked.space.clone());
         let id = session.ask(asked)?;
         open.insert(number, id);
-        let request = question.request(id, session.revision, space.as_deref());
-        Some(encode::event(&request, None))
+        Some((question.request(id, session.revision, space.as_deref()), Some(id)))
     }
 
-    /// The event that takes a question back, if it was not answered.
-    fn withdraw(&self, id: u64) -> Option<Bytes> {
+    /// What takes a question back, if it was not answered.
+    fn withdraw(&self, id: u64) -> Option<Said> {
         let open = self.session()?.withdraw(id);
-        open.then(|| encode::event(&notification::cancelled(id), None))
-    }
-}
-
-async fn send_answer(frames: &FrameSender, answer: Answer) {
-    let (prefix, data, suffix) = encode::event_parts(answer.one_piece(), None);
-    for piece in [prefix, data, suffix] {
-        if frames.send(piece).await.is_err() {
-            return; // the client is gone, and with it the last thing it was waiting for
-        }
+        open.then(|| (notification::cancelled(id), None))
     }
 }
 
 impl Drop for Flow {
     fn drop(&mut self) {
-        if let (Some(exchange), Some((front, flight))) = (self.exchange.take(), &mut self.adopter) {
-            front.sessions.adopt(exchange, flight.take());
+        if let (Some(exchange), Some(front)) = (self.exchange.take(), &self.adopter) {
+            front.sessions.adopt(exchange, self.flight.take());
         }
     }
 }

@@ -1,13 +1,15 @@
-//! Streamable HTTP towards clients of every revision, on one endpoint.
+//! Streamable HTTP towards clients of every revision, on one endpoint; and HTTP+SSE beside it.
 //!
 //! The order of the checks: path, Host and Origin ([`guard`]), then the body's size and type, then
 //! the era, which a message chooses by itself ([`route`]), then what the era wants.
 
 pub mod answer;
+pub mod deliver;
 pub mod flow;
 pub mod guard;
 pub mod modern;
 pub mod route;
+pub mod sse;
 pub mod streamable;
 
 use crate::base::limits::Limits;
@@ -19,6 +21,7 @@ use crate::relay::{Endpoint, Relay};
 use crate::task::Scope;
 use crate::wire::jsonrpc::{Code, Rejected};
 use answer::{Answered, Refused};
+use bytes::Bytes;
 use guard::Guard;
 use http::header::{CONTENT_LENGTH, CONTENT_TYPE};
 use http::{Method as Verb, Request, Response, StatusCode, request::Parts};
@@ -26,7 +29,7 @@ use hyper::body::Incoming;
 use route::Opening;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
-use tokio::sync::{Semaphore, SemaphorePermit};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 /// How long a client may take to send its body.
 pub const BODY_TIME: Duration = Duration::from_secs(30);
@@ -38,6 +41,8 @@ pub struct Front {
     pub relay: Relay,
     /// Legacy sessions.
     pub sessions: Sessions,
+    /// Streams of the HTTP+SSE transport.
+    pub lines: sse::Lines,
     /// Host and Origin checks.
     pub guard: Guard,
     /// Bounds on what clients may send.
@@ -45,7 +50,7 @@ pub struct Front {
     /// Ends when the gateway stops: open streams end then.
     pub scope: Arc<Scope>,
     /// Room for request bodies, in KiB.
-    pub room: Semaphore,
+    pub room: Arc<Semaphore>,
     /// Keeps refusals from flooding the log.
     pub refusals: Mutex<RateLimited>,
 }
@@ -60,9 +65,12 @@ const SMALL_BODY: usize = 64 << 10;
 const REFUSALS_PER_SECOND: u32 = 20;
 
 /// Room for [`BODIES`].
-pub fn room() -> Semaphore {
-    Semaphore::new(BODIES >> 10)
+pub fn room() -> Arc<Semaphore> {
+    Arc::new(Semaphore::new(BODIES >> 10))
 }
+
+/// The room that a request body takes, if it takes any.
+pub type Room = Option<OwnedSemaphorePermit>;
 
 /// Refusals as the log takes them.
 pub fn refusals() -> Mutex<RateLimited> {
@@ -72,8 +80,18 @@ pub fn refusals() -> Mutex<RateLimited> {
 /// A request that may be served, with its body still to come.
 struct Admitted {
     permit: Permit,
-    endpoint: Endpoint,
+    place: Place,
     head: Parts,
+}
+
+/// What a path stands for.
+enum Place {
+    /// `/mcp`: streamable HTTP.
+    Mcp(Endpoint),
+    /// `/sse`: the stream of HTTP+SSE.
+    Sse(Endpoint),
+    /// `/messages`: what is posted beside it.
+    Messages,
 }
 
 impl Front {
@@ -92,8 +110,8 @@ impl Front {
             self.note(&refusal);
             answer::text(refusal.status(), &refusal.to_string())
         })?;
-        let endpoint = self.endpoint(head.uri.path(), head.uri.query())?;
-        Ok(Admitted { permit, endpoint, head })
+        let place = self.place(head.uri.path(), head.uri.query())?;
+        Ok(Admitted { permit, place, head })
     }
 
     fn note(&self, refusal: &guard::Refusal) {
@@ -108,7 +126,7 @@ impl Front {
     }
 
     /// Room for a body of the declared size, or of the largest if none is declared.
-    fn room_for(&self, head: &Parts) -> Result<Option<SemaphorePermit<'_>>, Refused> {
+    fn room_for(&self, head: &Parts) -> Result<Room, Refused> {
         let declared = head.headers.get(CONTENT_LENGTH).and_then(|length| length.to_str().ok());
         let declared = declared.and_then(|length| length.parse::<usize>().ok());
         let size = declared.unwrap_or(usize::MAX).min(self.limits.message_bytes);
@@ -117,43 +135,68 @@ impl Front {
         }
         let full = |_| answer::text(StatusCode::SERVICE_UNAVAILABLE, "too much is being received");
         let kib = u32::try_from(size.min(BODIES) >> 10).unwrap_or(u32::MAX);
-        self.room.try_acquire_many(kib).map(Some).map_err(full)
+        Arc::clone(&self.room).try_acquire_many_owned(kib).map(Some).map_err(full)
     }
 
-    fn endpoint(&self, path: &str, query: Option<&str>) -> Result<Endpoint, Refused> {
-        let found = match path.strip_prefix("/mcp") {
-            Some("" | "/") => Some(Endpoint::Aggregate),
-            Some(rest) => rest.strip_prefix('/').and_then(|slug| self.relay.world().endpoint(slug)),
-            None => None,
+    /// The face of the gateway that the rest of a path names.
+    fn endpoint(&self, rest: &str) -> Option<Endpoint> {
+        match rest {
+            "" | "/" => Some(Endpoint::Aggregate),
+            _ => rest.strip_prefix('/').and_then(|slug| self.relay.world().endpoint(slug)),
+        }
+    }
+
+    fn place(&self, path: &str, query: Option<&str>) -> Result<Place, Refused> {
+        let found = if let Some(rest) = path.strip_prefix("/mcp") {
+            self.endpoint(rest).map(Place::Mcp)
+        } else if let Some(rest) = path.strip_prefix("/sse") {
+            self.endpoint(rest).map(Place::Sse)
+        } else {
+            (path == "/messages").then_some(Place::Messages)
         };
         if found.is_some() && query.is_some_and(has_filter) {
             let text = "filters in the url are not supported: ignoring them would widen access";
             return Err(answer::text(StatusCode::BAD_REQUEST, text));
         }
-        let missing = "expected /mcp, or /mcp/ and the slug of a server of the configuration";
+        let missing = "expected /mcp or /sse, alone or with / and the slug of a configured server";
         found.ok_or_else(|| answer::text(StatusCode::NOT_FOUND, missing))
     }
 
     async fn dispatch(self: &Arc<Self>, admitted: Admitted, body: Incoming) -> Answered {
-        match admitted.head.method {
-            Verb::POST => self.post(admitted, body).await,
-            Verb::GET => streamable::get(self, &admitted.head, admitted.endpoint),
-            Verb::DELETE => streamable::delete(self, &admitted.head, admitted.endpoint),
-            _ => Err(answer::not_allowed()),
+        let Admitted { permit, place, head } = admitted;
+        match (place, &head.method) {
+            (Place::Mcp(endpoint), &Verb::POST) => self.post(permit, endpoint, head, body).await,
+            (Place::Mcp(endpoint), &Verb::GET) => streamable::get(self, &head, endpoint),
+            (Place::Mcp(endpoint), &Verb::DELETE) => streamable::delete(self, &head, endpoint),
+            (Place::Mcp(_), _) => Err(answer::not_allowed()),
+            (Place::Sse(endpoint), _) => sse::get(self, permit, endpoint, &head),
+            (Place::Messages, _) => {
+                let line = sse::find(self, &permit, &head)?;
+                check_type(&head)?;
+                let (bytes, room) = self.receive(&head, body).await?;
+                line.post(&head, bytes, room)
+            }
         }
     }
 
-    async fn post(self: &Arc<Self>, admitted: Admitted, body: Incoming) -> Answered {
-        let Admitted { permit, endpoint, head } = admitted;
-        if !is_json(&head) {
-            let text = "expected content-type: application/json";
-            return Err(answer::text(StatusCode::UNSUPPORTED_MEDIA_TYPE, text));
-        }
+    /// Reads a body, and the room it takes until it is let go.
+    async fn receive(&self, head: &Parts, body: Incoming) -> Result<(Bytes, Room), Refused> {
+        let room = self.room_for(head)?;
+        let bytes = read_bounded(body, self.limits.message_bytes, BODY_TIME).await;
+        Ok((bytes.map_err(|e| refuse_body(&e))?, room))
+    }
+
+    async fn post(
+        self: &Arc<Self>,
+        permit: Permit,
+        endpoint: Endpoint,
+        head: Parts,
+        body: Incoming,
+    ) -> Answered {
+        check_type(&head)?;
         let accept = answer::Accept::read(&head.headers);
         let accept = accept.ok_or_else(answer::not_acceptable)?;
-        let _room = self.room_for(&head)?;
-        let bytes = read_bounded(body, self.limits.message_bytes, BODY_TIME).await;
-        let bytes = bytes.map_err(|e| refuse_body(&e))?;
+        let (bytes, _room) = self.receive(&head, body).await?;
         match route::open(&head.headers, bytes).map_err(|r| answer::rejected(400, &r))? {
             Opening::Modern(message) => {
                 modern::serve(self, &permit, endpoint, &head.headers, accept, message).await
@@ -198,6 +241,12 @@ fn is_json(head: &Parts) -> bool {
     let (Some(value), None) = (values.next(), values.next()) else { return false };
     let essence = value.as_bytes().split(|byte| *byte == b';').next().unwrap_or_default();
     essence.trim_ascii().eq_ignore_ascii_case(b"application/json")
+}
+
+fn check_type(head: &Parts) -> Result<(), Refused> {
+    let text = "expected content-type: application/json";
+    let refuse = || answer::text(StatusCode::UNSUPPORTED_MEDIA_TYPE, text);
+    is_json(head).then_some(()).ok_or_else(refuse)
 }
 
 fn refuse_body(error: &BodyError) -> Refused {

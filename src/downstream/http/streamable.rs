@@ -1,38 +1,27 @@
 //! Streamable HTTP of the revisions up to 2025-11-25: a session begins with `initialize`, is named
 //! by a header, and may have one stream for messages outside requests.
 
-use crate::bridge::initialize;
-use crate::downstream::http::Front;
 use crate::downstream::http::answer::{self, Accept, Answered, legacy_status};
-use crate::downstream::http::flow::{Flow, KEEP_ALIVE, WAITING_FRAMES};
 use crate::downstream::http::route::{VERSION, legacy_version};
-use crate::downstream::session::{Session, StreamGuard};
-use crate::mcp::{Era, LogLevel, Method, Revision, Routing};
-use crate::net::body::{FrameSender, Outgoing};
+use crate::downstream::http::{Front, deliver};
+use crate::downstream::legacy::{self, Fault, Served, invalid, notified, serve};
+use crate::downstream::session::Session;
+use crate::mcp::{Era, Method, Revision};
+use crate::net::body::Outgoing;
 use crate::oauth::Permit;
-use crate::relay::forward::unknown_resource;
-use crate::relay::{Answer, Caller, Cancel, Endpoint, Hub};
-use crate::task::join;
-use crate::upstream::state::WatchError;
-use crate::wire::jsonrpc::{Call, Code, Message, Rejected, Request, RequestId};
-use crate::wire::sse::encode;
+use crate::relay::{Answer, Endpoint};
+use crate::wire::jsonrpc::{Message, Rejected, Request};
 use bytes::Bytes;
 use http::header::{HeaderName, HeaderValue};
 use http::request::Parts;
 use http::{HeaderMap, Response, StatusCode};
-use std::future::Future;
 use std::sync::Arc;
-use tokio::sync::oneshot;
+
+/// `Last-Event-ID`.
+const LAST_EVENT: HeaderName = HeaderName::from_static("last-event-id");
 
 /// `Mcp-Session-Id`.
 pub const SESSION: HeaderName = HeaderName::from_static("mcp-session-id");
-
-fn invalid(text: &'static str) -> Rejected {
-    Rejected::new(Code::InvalidRequest, text)
-}
-
-/// A fault and its HTTP status.
-type Fault = (u16, Rejected);
 
 /// The session of a request whose version header, if it has one, is fit for it.
 fn admit(front: &Front, endpoint: Endpoint, headers: &HeaderMap) -> Result<Arc<Session>, Fault> {
@@ -74,7 +63,7 @@ pub async fn post(
     match message {
         Message::Request(request) => {
             let id = request.id.clone();
-            let served = serve(front, permit, &session, accept, request).await;
+            let served = serve(front, permit, &session, accept.stream, request).await;
             Ok(match served {
                 Ok(Served::Now(answer)) => answer::complete(answer, accept, legacy_status),
                 Ok(Served::Later(flow)) => flow.respond(accept, legacy_status).await,
@@ -113,227 +102,26 @@ pub async fn batch(
     if !session.revision.batches() {
         return Err(refuse());
     }
-    let served = messages.into_iter().map(|message| batched(front, permit, &session, message));
-    let answers: Vec<_> = join::all(served).await.into_iter().flatten().collect();
-    if answers.is_empty() {
-        return Ok(answer::accepted());
-    }
-    let body = [b"[".as_slice(), &answers.join(&b','), b"]"].concat();
-    Ok(answer::json(StatusCode::OK, vec![Bytes::from(body)]))
+    let answers = legacy::batch(front, permit, &session, messages).await;
+    Ok(answers.map_or_else(answer::accepted, |body| answer::json(StatusCode::OK, vec![body])))
 }
 
-async fn batched(
-    front: &Arc<Front>,
-    permit: &Permit,
-    session: &Arc<Session>,
-    message: Bytes,
-) -> Option<Vec<u8>> {
-    let request = match Message::parse(message) {
-        Ok(Message::Request(request)) => request,
-        Ok(Message::Notification(notification)) => {
-            notified(session, &notification.call);
-            return None;
-        }
-        Ok(Message::Response(response)) => {
-            session.answered(&response);
-            return None;
-        }
-        Err(rejected) => return Some(rejected.to_json().to_vec()),
-    };
-    let id = request.id.clone();
-    let json_only = Accept { json: true, stream: false };
-    let answer = match serve(front, permit, session, json_only, request).await {
-        Ok(Served::Now(answer)) => answer,
-        Ok(Served::Later(flow)) => flow.answer().await?,
-        Ok(Served::Cancelled) => return None,
-        Err(rejected) => Answer::rejected(&rejected.with_id(Some(id))),
-    };
-    Some(answer.body.concat())
-}
-
-/// `initialize`: the client and we agree on a revision, and a session begins.
 async fn begin(
-    front: &Arc<Front>,
+    front: &Front,
     permit: &Permit,
     endpoint: Endpoint,
     accept: Accept,
     request: &Request,
 ) -> Answered {
-    let refuse = |status, rejected: Rejected| {
+    let begun = legacy::begin(front, permit, endpoint, request).await;
+    let (session, answer) = begun.map_err(|(status, rejected)| {
         answer::rejected(status, &rejected.with_id(Some(request.id.clone())))
-    };
-    let params = initialize::read_initialize(&request.call).map_err(|r| refuse(200, r))?;
-    let revision = params.negotiate();
-    let description = front.relay.describe(permit, endpoint).await.map_err(|r| refuse(200, r))?;
-    let session = front.sessions.open(
-        (endpoint, revision, params.capabilities),
-        &front.relay.hub,
-        &front.relay.world(),
-    );
-    let full = || refuse(503, Rejected::new(Code::Internal, "too many sessions are open"));
-    let session = session.ok_or_else(full)?;
-    let (capabilities, instructions) =
-        (&description.capabilities, description.instructions.as_deref());
-    let result = initialize::initialize_result(revision, capabilities, instructions);
-    let mut response =
-        answer::complete(Answer::result(&request.id, &result), accept, legacy_status);
+    })?;
+    let mut response = answer::complete(answer, accept, legacy_status);
     if let Ok(id) = HeaderValue::from_str(&session.id) {
         response.headers_mut().insert(SESSION, id);
     }
     Ok(response)
-}
-
-fn notified(session: &Session, call: &Call) {
-    if call.method_name() != Method::Cancelled.name() {
-        return; // initialized changes nothing, and roots are not asked for yet
-    }
-    if let Some(id) = call.param("requestId") {
-        session.cancel(&RequestId::from_token(call.slice(id.span)));
-    }
-}
-
-#[allow(clippy::large_enum_variant, reason = "it is moved once, and a box would cost every call")]
-enum Served {
-    Now(Answer),
-    Later(Flow),
-    /// There is no answer.
-    Cancelled,
-}
-
-async fn serve(
-    front: &Arc<Front>,
-    permit: &Permit,
-    session: &Arc<Session>,
-    accept: Accept,
-    request: Request,
-) -> Result<Served, Rejected> {
-    let name = request.call.method_name();
-    let method = Method::parse(&name).filter(|m| m.client_request_in(session.revision));
-    let method = method.ok_or_else(|| {
-        let text = format!("method not found: {}", crate::base::label::Label::new(&name));
-        Rejected::new(Code::MethodNotFound, text)
-    })?;
-    let (revision, level) = (session.revision, session.level());
-    let capabilities = session.capabilities;
-    let caller = Caller { revision, level, streams: accept.stream, capabilities };
-    let endpoint = session.endpoint;
-    let empty = || Served::Now(Answer::result(&request.id, b"{}"));
-    match method.route() {
-        // on its own it never comes here
-        Routing::Initialize => Err(invalid("expected initialize to be in no batch")),
-        Routing::Ping => Ok(empty()),
-        Routing::SetLevel => set_level(front, permit, session, &request).await.map(|()| empty()),
-        Routing::List(kind) => {
-            let result = front.relay.list(permit, endpoint, kind, &caller, &request).await?;
-            Ok(Served::Now(Answer::result(&request.id, &result)))
-        }
-        Routing::Subscribe => subscribe(front, session, &request).await.map(|()| empty()),
-        Routing::Unsubscribe => unsubscribe(front, session, &request).map(|()| empty()),
-        Routing::Tool | Routing::Prompt | Routing::Resource | Routing::Completion => {
-            let own = (Arc::clone(front), permit.clone(), Arc::clone(session));
-            let sent = send(own, caller, method, request);
-            match front.relay.may_wait(endpoint) {
-                false => sent.await,
-                true => apart(front, sent).await,
-            }
-        }
-        _ => {
-            Err(Rejected::new(Code::MethodNotFound, format!("method not found: {}", method.name())))
-        }
-    }
-}
-
-/// Sends a request to its upstream, with all that takes as its own.
-async fn send(
-    (front, permit, session): (Arc<Front>, Permit, Arc<Session>),
-    caller: Caller,
-    method: Method,
-    request: Request,
-) -> Result<Served, Rejected> {
-    // it can be cancelled from here on, also while it waits for its upstream to start
-    let cancel = Arc::new(Cancel::default());
-    let flight = session.take_off(&request.id, Arc::clone(&cancel));
-    let endpoint = session.endpoint;
-    let exchange = tokio::select! {
-        begun = front.relay.begin(&permit, endpoint, &caller, method, &request) => begun?,
-        () = cancel.cancelled() => return Ok(Served::Cancelled),
-    };
-    let exchange = exchange.cancelled_by(cancel);
-    Ok(Served::Later(Flow::legacy(exchange, front, flight)))
-}
-
-/// Does the work in a task of its own: a client that disconnects while its request waits for an
-/// upstream has not cancelled it (2025-11-25 basic/transports, "Sending Messages to the Server").
-async fn apart(
-    front: &Front,
-    work: impl Future<Output = Result<Served, Rejected>> + Send + 'static,
-) -> Result<Served, Rejected> {
-    let (hand, handed) = oneshot::channel();
-    let stopping = front.scope.token();
-    front.scope.spawn("request that waits for its upstream", async move {
-        tokio::select! {
-            // what nobody takes is adopted by its session
-            served = work => drop(hand.send(served)),
-            () = stopping.cancelled() => {}
-        }
-    });
-    let ended = |_| Err(Rejected::new(Code::Internal, "the gateway is stopping"));
-    handed.await.unwrap_or_else(ended)
-}
-
-/// The level of a session is its own; legacy upstreams are told the most verbose one.
-async fn set_level(
-    front: &Front,
-    permit: &Permit,
-    session: &Session,
-    request: &Request,
-) -> Result<(), Rejected> {
-    let level = request.call.param_text("level").and_then(|level| LogLevel::parse(&level));
-    let level = level.ok_or_else(|| {
-        Rejected::new(Code::InvalidParams, "expected params.level to be a log level of RFC 5424")
-    })?;
-    front.relay.check_logging(permit, session.endpoint).await?;
-    session.set_level(level);
-    Ok(())
-}
-
-fn uri(request: &Request) -> Result<String, Rejected> {
-    let uri = request.call.param_text("uri").map(std::borrow::Cow::into_owned);
-    uri.ok_or_else(|| Rejected::new(Code::InvalidParams, "expected params.uri to be a string"))
-}
-
-async fn subscribe(front: &Front, session: &Session, request: &Request) -> Result<(), Rejected> {
-    let ours = uri(request)?;
-    let world = front.relay.world();
-    let found = Hub::locate(&world, session.endpoint, &ours);
-    let (upstream, theirs) = found.ok_or_else(|| unknown_resource(&ours, session.revision))?;
-    let outcome = front.relay.hub.subscribe(&session.outlet, &upstream, &theirs, &ours).await;
-    outcome.map_err(|error| match error {
-        WatchError::TooMany => {
-            Rejected::new(Code::Internal, "too many resources are subscribed to")
-        }
-        WatchError::Unsupported => {
-            Rejected::new(Code::MethodNotFound, "method not found: resources/subscribe")
-        }
-        WatchError::Refused(-32601, _) => {
-            Rejected::new(Code::MethodNotFound, "method not found: resources/subscribe")
-        }
-        WatchError::Refused(-32002, _) => unknown_resource(&ours, session.revision),
-        WatchError::Refused(-32602, text) => Rejected::new(Code::InvalidParams, text),
-        WatchError::Refused(_, text) => Rejected::new(Code::Internal, text),
-        WatchError::Call(error) => {
-            Rejected::new(Code::Internal, format!("upstream {:?}: {error}", upstream.entry.key))
-        }
-    })
-}
-
-fn unsubscribe(front: &Front, session: &Session, request: &Request) -> Result<(), Rejected> {
-    let ours = uri(request)?;
-    let world = front.relay.world();
-    let found = Hub::locate(&world, session.endpoint, &ours);
-    let (upstream, theirs) = found.ok_or_else(|| unknown_resource(&ours, session.revision))?;
-    front.relay.hub.unsubscribe(&session.outlet, &upstream, &theirs, &ours);
-    Ok(())
 }
 
 /// Whether a GET or DELETE is of the modern era, where neither exists.
@@ -343,7 +131,7 @@ fn is_modern(headers: &HeaderMap) -> bool {
     revision.is_some_and(|revision| revision.era() == Era::Modern)
 }
 
-/// GET: the stream for messages outside requests.
+/// GET: the stream for messages outside requests, or the rest of any stream whose connection broke.
 pub fn get(front: &Arc<Front>, head: &Parts, endpoint: Endpoint) -> Answered {
     if !head.headers.contains_key(&SESSION) || is_modern(&head.headers) {
         return Err(answer::not_allowed());
@@ -354,35 +142,18 @@ pub fn get(front: &Arc<Front>, head: &Parts, endpoint: Endpoint) -> Answered {
     }
     let session =
         session(front, endpoint, &head.headers).map_err(|(s, r)| answer::rejected(s, &r))?;
-    let guard = session.open_stream();
-    let stopping = front.scope.token();
-    let body = Outgoing::driven(WAITING_FRAMES, |frames| async move {
-        tokio::select! {
-            () = deliver(guard, frames) => {}
-            () = stopping.cancelled() => {}
-        }
-    });
-    Ok(answer::stream(body))
+    let place = resumed(&session, &head.headers).map_err(|r| answer::rejected(400, &r))?;
+    let opening = place.map_or(deliver::Opening::Fresh, |_| deliver::Opening::Resumed);
+    Ok(deliver::response(front, session.listen(place), opening))
 }
 
-async fn deliver(mut guard: StreamGuard, frames: FrameSender) {
-    // the headers alone are not always passed on; a comment is
-    let mut frame = Bytes::from_static(encode::KEEP_ALIVE);
-    let outlet = Arc::clone(&guard.session().outlet);
-    loop {
-        if frames.send(frame).await.is_err() {
-            return;
-        }
-        frame = tokio::select! {
-            biased; // a stream that was replaced takes nothing from the one in its place
-            () = guard.replaced() => return,
-            notification = outlet.next() => match notification {
-                Some(notification) => encode::event(&notification, None),
-                None => return,
-            },
-            () = tokio::time::sleep(KEEP_ALIVE) => Bytes::from_static(encode::KEEP_ALIVE),
-        };
-    }
+/// The place that a client has come back to. A 404 would tell it that its session is gone.
+fn resumed(session: &Session, headers: &HeaderMap) -> Result<Option<(u64, u64)>, Rejected> {
+    let mut ids = headers.get_all(&LAST_EVENT).iter();
+    let Some(id) = ids.next().filter(|id| !id.is_empty()) else { return Ok(None) };
+    let place = id.to_str().ok().filter(|_| ids.next().is_none()).and_then(|id| session.place(id));
+    let unknown = "no such event: it is of another session, or not kept any more";
+    place.map(Some).ok_or_else(|| invalid(unknown))
 }
 
 /// DELETE: the client ends its session.

@@ -61,6 +61,12 @@ pub fn prime(id: &str, retry_ms: Option<u64>) -> Bytes {
     out.freeze()
 }
 
+/// The first event of an HTTP+SSE stream: where its client posts to (MCP 2024-11-05
+/// basic/transports). `uri` holds no line break.
+pub fn endpoint(uri: &str) -> Bytes {
+    Bytes::from(format!("event: endpoint\ndata: {uri}\n\n"))
+}
+
 fn put_prefix(out: &mut BytesMut, id: Option<&str>) {
     out.put_slice(EVENT);
     if let Some(id) = id {
@@ -87,6 +93,7 @@ mod tests {
         assert_eq!(event(b"{}", Some("7")), "event: message\nid: 7\ndata: {}\n\n");
         assert_eq!(event(b"{\r\n}\n", None), "event: message\ndata: {  } \n\n");
         assert_eq!(prime("a/0", Some(1500)), "id: a/0\nretry: 1500\ndata: \n\n");
+        assert_eq!(endpoint("/m?s=1"), "event: endpoint\ndata: /m?s=1\n\n");
         assert_eq!(prime("a/0", None), "id: a/0\ndata: \n\n");
     }
 
