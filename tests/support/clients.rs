@@ -1,6 +1,6 @@
 //! MCP clients as thin as they can be: legacy with a session, modern without.
 
-use super::http::{Head, RawHttp};
+use super::http::{Event, Head, RawHttp};
 use base64::Engine;
 use serde_json::{Value, json};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -73,6 +73,11 @@ impl Incoming {
     pub(crate) async fn next(&mut self) -> Option<Value> {
         let text = self.next_text().await?;
         Some(serde_json::from_str(&text).unwrap_or_else(|e| panic!("not JSON ({e}): {text}")))
+    }
+
+    /// The next event of a stream, whatever it holds; comments are passed over.
+    pub(crate) async fn event(&mut self) -> Option<Event> {
+        self.http.next_event().await
     }
 
     async fn whole_body(&mut self) -> Option<String> {
@@ -189,6 +194,11 @@ impl Legacy {
         self.send("GET", "").await
     }
 
+    /// Comes back to a stream after this event.
+    pub(crate) async fn resume(&self, event_id: &str) -> Incoming {
+        self.send_with("GET", &[("Last-Event-ID", event_id)], "").await
+    }
+
     /// Ends the session; returns the status.
     pub(crate) async fn delete(&self) -> u16 {
         self.send("DELETE", "").await.head.status()
@@ -196,7 +206,12 @@ impl Legacy {
 
     /// Any bytes as a body, with the headers of the session.
     pub(crate) async fn send(&self, method: &str, body: &str) -> Incoming {
+        self.send_with(method, &[], body).await
+    }
+
+    async fn send_with(&self, method: &str, more: &[(&str, &str)], body: &str) -> Incoming {
         let mut headers = vec![ACCEPT];
+        headers.extend(more);
         if method == "POST" {
             headers.push(JSON);
         }

@@ -22,12 +22,14 @@ pub(crate) mod http;
 pub(crate) mod process;
 pub(crate) mod proxy;
 pub(crate) mod script;
+pub(crate) mod sse_client;
 
 pub(crate) use clients::{Incoming, Legacy, Modern, Reply};
 pub(crate) use fake_http::{Answer, FakeHttp, Step};
 pub(crate) use fake_stdio::FakeStdio;
 pub(crate) use http::{Event, Head, RawHttp};
 pub(crate) use proxy::{Logs, Proxy};
+pub(crate) use sse_client::Sse;
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};

@@ -18,7 +18,7 @@ use crate::oauth::Permit;
 use crate::relay::{Answer, Endpoint};
 use crate::sys::random::Random;
 use crate::task::Scope;
-use crate::wire::jsonrpc::{Code, Message, Rejected, Request, batch};
+use crate::wire::jsonrpc::{Code, Message, Rejected, Request, RequestId, batch};
 use crate::wire::sse::encode;
 use bytes::Bytes;
 use http::request::Parts;
@@ -229,13 +229,13 @@ impl Line {
                 "expected one message: batches exist in sessions of revision 2025-03-26 only";
             let session = session.ok_or_else(|| refuse(invalid(text)))?;
             let line = self.clone();
-            return self.start(line.serve_batch(session, messages, room));
+            return self.start(None, line.serve_batch(session, messages, room));
         }
         let session = self.session();
         match (Message::parse(bytes).map_err(refuse)?, session) {
             (Message::Request(request), _) => {
-                let line = self.clone();
-                return self.start(line.serve(request, room));
+                let (line, id) = (self.clone(), request.id.clone());
+                return self.start(Some(id), line.serve(request, room));
             }
             (Message::Notification(notification), Some(session)) => {
                 notified(&session, &notification.call);
@@ -246,10 +246,14 @@ impl Line {
         Ok(answer::accepted())
     }
 
-    fn start(&self, work: impl Future<Output = ()> + Send + 'static) -> Answered {
+    fn start(
+        &self,
+        id: Option<RequestId>,
+        work: impl Future<Output = ()> + Send + 'static,
+    ) -> Answered {
         if self.wire.calls.live() > MOST_CALLS {
             let text = "too many requests of this session are under way";
-            return Err(answer::rejected(503, &Rejected::new(Code::Internal, text)));
+            return Err(answer::rejected(503, &Rejected::new(Code::Internal, text).with_id(id)));
         }
         self.wire.calls.spawn("request of an http+sse session", work);
         Ok(answer::accepted())

@@ -6,6 +6,7 @@ mod bodies_are_bounded;
 mod cursors_and_listens_are_bounded;
 mod headers_must_agree_with_the_body;
 mod hostile_host_and_origin;
+mod http_and_sse_is_guarded;
 mod ids_of_others_are_out_of_reach;
 mod lying_http_upstreams;
 mod lying_stdio_upstreams;

@@ -57,6 +57,7 @@ fn kind(response: &Response) -> (u16, &str) {
 fn events(response: &Response) -> Vec<Value> {
     let text = response.text();
     let data = text.lines().filter_map(|line| line.strip_prefix("data: "));
+    let data = data.filter(|data| !data.is_empty()); // the event to come back to has none
     data.map(|data| serde_json::from_str(data).expect("JSON")).collect()
 }
 

@@ -1,5 +1,6 @@
 //! What someone with an MCP client is promised.
 
+mod a_broken_stream_is_come_back_to;
 mod a_large_result_is_json;
 mod a_legacy_disconnect_cancels_nothing;
 mod a_legacy_server_asks_a_legacy_client;
@@ -12,6 +13,7 @@ mod completion_and_prompts_and_reads;
 mod duplicate_ids_in_one_session;
 mod eras_are_told_apart;
 mod every_page_is_followed;
+mod http_and_sse_of_2024_11_05;
 mod list_changed_reaches_exactly_those_concerned;
 mod listen_acknowledges_first_and_filters;
 mod log_messages_follow_the_level;
