@@ -77,11 +77,6 @@ impl Lines {
         Self { table: Mutex::default(), most, random }
     }
 
-    /// How many are open.
-    pub fn open(&self) -> usize {
-        lock(&self.table).len()
-    }
-
     fn add(&self, wire: Wire) -> Option<Arc<Wire>> {
         let mut table = lock(&self.table);
         if table.len() >= self.most {
