@@ -189,6 +189,8 @@ pub enum BodyError {
         /// The limit, in bytes.
         limit: usize,
     },
+    /// There is no room for more of it now (HTTP 503).
+    NoRoom,
     /// The body did not arrive within its time (HTTP 408).
     TimedOut,
     /// The peer broke the body off or framed it wrongly.
@@ -199,6 +201,7 @@ impl fmt::Display for BodyError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::TooLarge { limit } => write!(f, "the body is longer than {limit} bytes"),
+            Self::NoRoom => f.write_str("too much is being received"),
             Self::TimedOut => f.write_str("the body did not arrive in time"),
             Self::Incomplete(_) => f.write_str("the body broke off"),
         }
@@ -209,7 +212,7 @@ impl Error for BodyError {
     fn source(&self) -> Option<&(dyn Error + 'static)> {
         match self {
             Self::Incomplete(source) => Some(source.as_ref()),
-            Self::TooLarge { .. } | Self::TimedOut => None,
+            Self::TooLarge { .. } | Self::NoRoom | Self::TimedOut => None,
         }
     }
 }
@@ -219,11 +222,17 @@ impl Error for BodyError {
 /// A body that declares more than `max` is refused before a byte of it is read (and before a
 /// `100 Continue` is sent), so that 413 can be answered at once. A body of one frame is returned
 /// as it is: it keeps the read buffer it came in alive (up to 64 KiB), so whoever stores a small
-/// body for long should copy it.
+/// body for long should copy it. `admit` is asked for every piece, by its bytes, and ends the
+/// reading when it says no.
 ///
 /// # Errors
 /// [`BodyError`]; nothing of the body is kept.
-pub async fn read_bounded<B>(body: B, max: usize, time: Duration) -> Result<Bytes, BodyError>
+pub async fn read_bounded<B>(
+    body: B,
+    max: usize,
+    time: Duration,
+    admit: impl FnMut(usize) -> bool,
+) -> Result<Bytes, BodyError>
 where
     B: Body<Data = Bytes> + Unpin,
     B::Error: Into<Box<dyn Error + Send + Sync>>,
@@ -231,11 +240,15 @@ where
     let Some(gather) = Gather::new(&body.size_hint(), max) else {
         return Err(BodyError::TooLarge { limit: max });
     };
-    let whole = task::within(time, gather_all(body, gather)).await;
+    let whole = task::within(time, gather_all(body, gather, admit)).await;
     whole.unwrap_or(Err(BodyError::TimedOut))
 }
 
-async fn gather_all<B>(mut body: B, mut gather: Gather) -> Result<Bytes, BodyError>
+async fn gather_all<B>(
+    mut body: B,
+    mut gather: Gather,
+    mut admit: impl FnMut(usize) -> bool,
+) -> Result<Bytes, BodyError>
 where
     B: Body<Data = Bytes> + Unpin,
     B::Error: Into<Box<dyn Error + Send + Sync>>,
@@ -247,6 +260,9 @@ where
             Some(Ok(frame)) => {
                 // Trailers carry nothing that MCP knows.
                 if let Ok(piece) = frame.into_data() {
+                    if !admit(piece.len()) {
+                        return Err(BodyError::NoRoom);
+                    }
                     gather.push(piece)?;
                 }
             }
@@ -401,7 +417,9 @@ mod tests {
     async fn one_piece_is_not_copied() {
         let piece = Bytes::from(vec![7u8; 100]);
         let at = piece.as_ptr();
-        let read = read_bounded(Outgoing::full(piece), 100, SOON).await.expect("within the limit");
+        let read = read_bounded(Outgoing::full(piece), 100, SOON, |_| true)
+            .await
+            .expect("within the limit");
         assert_eq!(read.as_ptr(), at);
     }
 
@@ -410,19 +428,22 @@ mod tests {
         let pieces: Vec<Bytes> =
             (0..40).map(|n| Bytes::from(vec![n; 100_000])).chain([Bytes::new()]).collect();
         let whole = pieces.concat();
-        let read = read_bounded(Outgoing::parts(pieces.clone()), whole.len(), SOON).await;
+        let read = read_bounded(Outgoing::parts(pieces.clone()), whole.len(), SOON, |_| true).await;
         assert_eq!(read.expect("exactly the limit"), whole);
         let (sender, body) = Outgoing::stream(64);
         for piece in pieces {
             sender.try_send(piece).expect("room for all");
         }
         drop(sender);
-        assert_eq!(read_bounded(body, whole.len(), SOON).await.expect("undeclared"), whole);
+        assert_eq!(
+            read_bounded(body, whole.len(), SOON, |_| true).await.expect("undeclared"),
+            whole
+        );
     }
 
     #[tokio::test]
     async fn a_declared_length_beyond_the_limit_is_refused_unread() {
-        let refused = read_bounded(Outgoing::parts(vec!["abc".into()]), 2, SOON).await;
+        let refused = read_bounded(Outgoing::parts(vec!["abc".into()]), 2, SOON, |_| true).await;
         assert!(matches!(refused, Err(BodyError::TooLarge { limit: 2 })));
     }
 
@@ -431,7 +452,7 @@ mod tests {
         let (sender, body) = Outgoing::stream(4);
         sender.try_send("ab".into()).expect("room");
         sender.try_send("c".into()).expect("room");
-        let refused = read_bounded(body, 2, SOON).await;
+        let refused = read_bounded(body, 2, SOON, |_| true).await;
         assert!(matches!(refused, Err(BodyError::TooLarge { limit: 2 })));
         assert_eq!(sender.try_send("d".into()), Err(Refused::Disconnected));
     }
@@ -439,7 +460,7 @@ mod tests {
     #[tokio::test]
     async fn a_stalled_body_times_out() {
         let (_sender, body) = Outgoing::stream(1);
-        let late = read_bounded(body, 2, Duration::from_millis(1)).await;
+        let late = read_bounded(body, 2, Duration::from_millis(1), |_| true).await;
         assert!(matches!(late, Err(BodyError::TimedOut)));
     }
 

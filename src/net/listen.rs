@@ -449,7 +449,7 @@ mod tests {
                 })
             }
             "/panic" => panic!("the handler's own bug"),
-            "/small" => match read_bounded(request.into_body(), 10, LONG).await {
+            "/small" => match read_bounded(request.into_body(), 10, LONG, |_| true).await {
                 Ok(body) => Outgoing::full(body),
                 Err(BodyError::TooLarge { .. }) => {
                     let mut refused = Response::new(Outgoing::empty());

@@ -23,7 +23,7 @@ use crate::wire::jsonrpc::{Code, Rejected};
 use answer::{Answered, Refused};
 use bytes::Bytes;
 use guard::Guard;
-use http::header::{CONTENT_LENGTH, CONTENT_TYPE};
+use http::header::CONTENT_TYPE;
 use http::{Method as Verb, Request, Response, StatusCode, request::Parts};
 use hyper::body::Incoming;
 use route::Opening;
@@ -58,7 +58,7 @@ pub struct Front {
 /// Bytes of large request bodies that may be held at once, of all clients together.
 pub const BODIES: usize = 256 << 20;
 
-/// Bodies up to this size count for nothing.
+/// So much of each body counts for nothing.
 const SMALL_BODY: usize = 64 << 10;
 
 /// Refusals that are logged in a second; more are counted.
@@ -69,12 +69,60 @@ pub fn room() -> Arc<Semaphore> {
     Arc::new(Semaphore::new(BODIES >> 10))
 }
 
-/// The room that a request body takes, if it takes any.
-pub type Room = Option<OwnedSemaphorePermit>;
-
 /// Refusals as the log takes them.
 pub fn refusals() -> Mutex<RateLimited> {
     Mutex::new(RateLimited::new(REFUSALS_PER_SECOND, Duration::from_secs(1)))
+}
+
+/// The room that one body takes: as much as has arrived of it, whatever it says it will be.
+struct Held {
+    room: Arc<Semaphore>,
+    bytes: usize,
+    taken: Option<OwnedSemaphorePermit>,
+}
+
+/// A body and its room, which is free again when the last slice of the body is gone: a request may
+/// be kept longer than its client waits for it.
+struct Kept {
+    body: Bytes,
+    _taken: OwnedSemaphorePermit,
+}
+
+impl AsRef<[u8]> for Kept {
+    fn as_ref(&self) -> &[u8] {
+        &self.body
+    }
+}
+
+impl Held {
+    fn new(room: &Arc<Semaphore>) -> Self {
+        Self { room: Arc::clone(room), bytes: 0, taken: None }
+    }
+
+    /// The body with its room.
+    fn keep(self, body: Bytes) -> Bytes {
+        match self.taken {
+            Some(taken) => Bytes::from_owner(Kept { body, _taken: taken }),
+            None => body,
+        }
+    }
+
+    /// Takes room for more bytes; false if there is none.
+    fn admit(&mut self, more: usize) -> bool {
+        self.bytes = self.bytes.saturating_add(more);
+        let has = self.taken.as_ref().map_or(0, OwnedSemaphorePermit::num_permits);
+        let lacks = (self.bytes.saturating_sub(SMALL_BODY) >> 10).saturating_sub(has);
+        if lacks == 0 {
+            return true;
+        }
+        let Ok(lacks) = u32::try_from(lacks) else { return false };
+        let Ok(room) = Arc::clone(&self.room).try_acquire_many_owned(lacks) else { return false };
+        match &mut self.taken {
+            Some(taken) => taken.merge(room),
+            None => self.taken = Some(room),
+        }
+        true
+    }
 }
 
 /// A request that may be served, with its body still to come.
@@ -125,19 +173,6 @@ impl Front {
         }
     }
 
-    /// Room for a body of the declared size, or of the largest if none is declared.
-    fn room_for(&self, head: &Parts) -> Result<Room, Refused> {
-        let declared = head.headers.get(CONTENT_LENGTH).and_then(|length| length.to_str().ok());
-        let declared = declared.and_then(|length| length.parse::<usize>().ok());
-        let size = declared.unwrap_or(usize::MAX).min(self.limits.message_bytes);
-        if size <= SMALL_BODY {
-            return Ok(None);
-        }
-        let full = |_| answer::text(StatusCode::SERVICE_UNAVAILABLE, "too much is being received");
-        let kib = u32::try_from(size.min(BODIES) >> 10).unwrap_or(u32::MAX);
-        Arc::clone(&self.room).try_acquire_many_owned(kib).map(Some).map_err(full)
-    }
-
     /// The face of the gateway that the rest of a path names.
     fn endpoint(&self, rest: &str) -> Option<Endpoint> {
         match rest {
@@ -173,17 +208,18 @@ impl Front {
             (Place::Messages, _) => {
                 let line = sse::find(self, &permit, &head)?;
                 check_type(&head)?;
-                let (bytes, room) = self.receive(&head, body).await?;
-                line.post(&head, bytes, room)
+                let bytes = self.receive(&head, body).await?;
+                line.post(&head, bytes)
             }
         }
     }
 
-    /// Reads a body, and the room it takes until it is let go.
-    async fn receive(&self, head: &Parts, body: Incoming) -> Result<(Bytes, Room), Refused> {
-        let room = self.room_for(head)?;
-        let bytes = read_bounded(body, self.limits.message_bytes, BODY_TIME).await;
-        Ok((bytes.map_err(|e| refuse_body(&e))?, room))
+    /// Reads a body, which takes room until it is let go.
+    async fn receive(&self, head: &Parts, body: Incoming) -> Result<Bytes, Refused> {
+        let mut held = Held::new(&self.room);
+        let admit = |size| held.admit(size);
+        let bytes = read_bounded(body, self.limits.message_bytes, BODY_TIME, admit).await;
+        Ok(held.keep(bytes.map_err(|e| refuse_body(&e))?))
     }
 
     async fn post(
@@ -196,7 +232,7 @@ impl Front {
         check_type(&head)?;
         let accept = answer::Accept::read(&head.headers);
         let accept = accept.ok_or_else(answer::not_acceptable)?;
-        let (bytes, _room) = self.receive(&head, body).await?;
+        let bytes = self.receive(&head, body).await?;
         match route::open(&head.headers, bytes).map_err(|r| answer::rejected(400, &r))? {
             Opening::Modern(message) => {
                 modern::serve(self, &permit, endpoint, &head.headers, accept, message).await
@@ -250,10 +286,35 @@ fn check_type(head: &Parts) -> Result<(), Refused> {
 }
 
 fn refuse_body(error: &BodyError) -> Refused {
+    if matches!(error, BodyError::NoRoom) {
+        return answer::text(StatusCode::SERVICE_UNAVAILABLE, &error.to_string());
+    }
     let (status, code) = match error {
         BodyError::TooLarge { .. } => (413, Code::InvalidRequest),
         BodyError::TimedOut => (408, Code::InvalidRequest),
         _ => (400, Code::Parse),
     };
     answer::rejected(status, &Rejected::new(code, error.to_string()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn room_is_taken_by_what_arrives_and_free_when_nobody_holds_the_body() {
+        let room = Arc::new(Semaphore::new(64));
+        let mut held = Held::new(&room);
+        assert!(held.admit(SMALL_BODY));
+        assert_eq!(room.available_permits(), 64, "a small body takes none");
+        assert!(held.admit(40 << 10));
+        assert_eq!(room.available_permits(), 24);
+        assert!(!Held::new(&room).admit(SMALL_BODY + (25 << 10)), "there is no more");
+        let body = held.keep(Bytes::from_static(b"body"));
+        let slice = body.slice(1..2);
+        drop(body);
+        assert_eq!(room.available_permits(), 24, "a slice keeps all of it alive");
+        drop(slice);
+        assert_eq!(room.available_permits(), 64);
+    }
 }

@@ -5,10 +5,10 @@
 //! what is under way: no answer could reach anybody. Clients of later revisions use it too, where
 //! they fall back to it, so every legacy revision is negotiated.
 
+use crate::downstream::http::Front;
 use crate::downstream::http::answer::{self, Accept, Answered, Refused};
 use crate::downstream::http::flow::{KEEP_ALIVE, WAITING_FRAMES};
 use crate::downstream::http::route::legacy_version;
-use crate::downstream::http::{Front, Room};
 use crate::downstream::legacy::{self, Served, invalid, notified};
 use crate::downstream::replay::{Frame, frame};
 use crate::downstream::session::Session;
@@ -184,7 +184,7 @@ impl Line {
         self.end();
     }
 
-    async fn serve(self, request: Request, _room: Room) {
+    async fn serve(self, request: Request) {
         let name = request.call.method_name();
         if name == Method::Initialize.name() {
             return self.begin(&request).await;
@@ -206,7 +206,7 @@ impl Line {
         self.answer(answer).await;
     }
 
-    async fn serve_batch(self, session: Arc<Session>, messages: Vec<Bytes>, _room: Room) {
+    async fn serve_batch(self, session: Arc<Session>, messages: Vec<Bytes>) {
         let permit = &self.wire.permit;
         if let Some(body) = legacy::batch(&self.front, permit, &session, messages).await {
             let _ = self.say(body).await; // as for any other answer
@@ -214,7 +214,7 @@ impl Line {
     }
 
     /// Takes a message; what it is answered with comes on the stream.
-    pub fn post(self, head: &Parts, bytes: Bytes, room: Room) -> Answered {
+    pub fn post(self, head: &Parts, bytes: Bytes) -> Answered {
         let refuse = |rejected: Rejected| answer::rejected(400, &rejected);
         legacy_version(&head.headers).map_err(refuse)?;
         if batch::is_batch(&bytes) {
@@ -224,13 +224,13 @@ impl Line {
                 "expected one message: batches exist in sessions of revision 2025-03-26 only";
             let session = session.ok_or_else(|| refuse(invalid(text)))?;
             let line = self.clone();
-            return self.start(None, line.serve_batch(session, messages, room));
+            return self.start(None, line.serve_batch(session, messages));
         }
         let session = self.session();
         match (Message::parse(bytes).map_err(refuse)?, session) {
             (Message::Request(request), _) => {
                 let (line, id) = (self.clone(), request.id.clone());
-                return self.start(Some(id), line.serve(request, room));
+                return self.start(Some(id), line.serve(request));
             }
             (Message::Notification(notification), Some(session)) => {
                 notified(&session, &notification.call);
