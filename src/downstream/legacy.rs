@@ -49,7 +49,7 @@ pub async fn begin(
     let (capabilities, instructions) =
         (&description.capabilities, description.instructions.as_deref());
     let result = initialize::initialize_result(revision, capabilities, instructions);
-    Ok((session, Answer::result(&request.id, &result)))
+    Ok((session, Answer::result(&request.id, result)))
 }
 
 /// Serves several messages at once (2025-03-26 basic/transports, "Sending Messages"); `None` when
@@ -136,7 +136,7 @@ pub async fn serve(
     let capabilities = session.capabilities;
     let caller = Caller { revision, level, streams, capabilities };
     let endpoint = session.endpoint;
-    let empty = || Served::Now(Answer::result(&request.id, b"{}"));
+    let empty = || Served::Now(Answer::result(&request.id, Bytes::from_static(b"{}")));
     match method.route() {
         // on its own it never comes here
         Routing::Initialize => Err(invalid("expected initialize to be in no batch")),
@@ -144,7 +144,7 @@ pub async fn serve(
         Routing::SetLevel => set_level(front, permit, session, &request).await.map(|()| empty()),
         Routing::List(kind) => {
             let result = front.relay.list(permit, endpoint, kind, &caller, &request).await?;
-            Ok(Served::Now(Answer::result(&request.id, &result)))
+            Ok(Served::Now(Answer::result(&request.id, result)))
         }
         Routing::Subscribe => subscribe(front, session, &request).await.map(|()| empty()),
         Routing::Unsubscribe => unsubscribe(front, session, &request).map(|()| empty()),
@@ -171,7 +171,7 @@ async fn send(
 ) -> Result<Served, Rejected> {
     // it can be cancelled from here on, also while it waits for its upstream to start
     let cancel = Arc::new(Cancel::default());
-    let flight = session.take_off(&request.id, Arc::clone(&cancel));
+    let flight = session.take_off(request.id.kept(request.call.bytes.len()), Arc::clone(&cancel));
     let endpoint = session.endpoint;
     let exchange = tokio::select! {
         begun = front.relay.begin(&permit, endpoint, &caller, method, &request) => begun?,

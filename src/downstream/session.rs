@@ -107,12 +107,12 @@ impl Session {
     }
 
     /// Notes that a request is in flight, so that it can be cancelled by its id.
-    pub fn take_off(self: &Arc<Self>, id: &RequestId, cancel: Arc<Cancel>) -> Flight {
+    pub fn take_off(self: &Arc<Self>, id: RequestId, cancel: Arc<Cancel>) -> Flight {
         let mut state = lock(&self.state);
         if state.ended {
             cancel.cancel();
         }
-        let flying = Some((id.clone(), cancel));
+        let flying = Some((id, cancel));
         let free = state.free.pop();
         let place = free.unwrap_or(state.flights.len());
         match state.flights.get_mut(place) {

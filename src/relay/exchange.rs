@@ -10,6 +10,7 @@ use crate::mcp::{ClientCapabilities, Era, ListKind, LogLevel, Method, Revision};
 use crate::relay::asking::{ANSWER_TIME, Asked, Asking};
 use crate::relay::attempt::Attempt;
 use crate::upstream::{CallError, Event, Link, Ticket, Upstream};
+use crate::wire::jsonrpc::error::{result_json, result_pieces};
 use crate::wire::jsonrpc::{Code, Notification, Rejected, Request, RequestId, Response};
 use bytes::Bytes;
 use std::pin::Pin;
@@ -77,9 +78,14 @@ impl Answer {
         }
     }
 
-    /// A result of our own; `result` is a raw JSON object.
-    pub fn result(id: &RequestId, result: &[u8]) -> Self {
-        let body = vec![crate::wire::jsonrpc::error::result_json(id, result)];
+    /// A result of our own; `result` is a raw JSON object. A large one is not copied: a list is
+    /// the same bytes for everybody who waits for it.
+    pub fn result(id: &RequestId, result: impl Into<Bytes>) -> Self {
+        let result = result.into();
+        let body = match result.len() {
+            0..COPY_BELOW => vec![result_json(id, &result)],
+            _ => result_pieces(id, result).into(),
+        };
         Self { body, error: None }
     }
 }
@@ -337,5 +343,19 @@ impl Exchange {
         let text = format!("upstream {:?}: {why}", self.ends.upstream.entry.key);
         let rejected = Rejected::new(Code::Internal, text).with_id(Some(self.ends.id.clone()));
         Answer::rejected(&rejected)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_large_result_is_shared_by_all_its_answers() {
+        let list = Bytes::from(vec![b' '; COPY_BELOW]);
+        let answer = Answer::result(&RequestId::from_number(7), list.clone());
+        assert_eq!(answer.body.get(1).map(|piece| piece.as_ptr()), Some(list.as_ptr()));
+        let small = Answer::result(&RequestId::from_number(7), Bytes::from_static(b"{}"));
+        assert_eq!(small.body, [&b"{\"jsonrpc\":\"2.0\",\"id\":7,\"result\":{}}"[..]]);
     }
 }

@@ -16,7 +16,7 @@ use crate::relay::world::{Endpoint, World};
 use crate::task::within;
 use crate::upstream::{Link, Outbound, State, Upstream};
 use crate::wire::json;
-use crate::wire::jsonrpc::{Code, Rejected, Request};
+use crate::wire::jsonrpc::{Code, Rejected, Request, id};
 use bytes::Bytes;
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -196,10 +196,9 @@ impl Relay {
             Some(sent) => sent.map_err(failed)?,
             None => return Err(failed(crate::upstream::CallError::TimedOut)),
         }
-        let token = request::progress_token(&message.call);
         let ends = Ends {
-            id: message.id.clone(),
-            token: token.map(|token| message.call.slice(token.span)),
+            id: message.id.kept(message.call.bytes.len()),
+            token: kept_token(message),
             method,
             client: caller.revision,
             era: link.era(),
@@ -238,6 +237,12 @@ impl Relay {
         world.settled(endpoint).await;
         route(&self.world(), endpoint, caller, method, message, &subject)
     }
+}
+
+/// The client's progress token, which the exchange keeps.
+fn kept_token(message: &Request) -> Option<Bytes> {
+    let token = request::progress_token(&message.call)?;
+    Some(id::kept(message.call.slice(token.span), message.call.bytes.len()))
 }
 
 /// Tells a legacy connection that log messages from `level` on are wanted. It is shared, so it is

@@ -208,14 +208,14 @@ impl Front {
             (Place::Messages, _) => {
                 let line = sse::find(self, &permit, &head)?;
                 check_type(&head)?;
-                let bytes = self.receive(&head, body).await?;
+                let bytes = self.receive(body).await?;
                 line.post(&head, bytes)
             }
         }
     }
 
     /// Reads a body, which takes room until it is let go.
-    async fn receive(&self, head: &Parts, body: Incoming) -> Result<Bytes, Refused> {
+    async fn receive(&self, body: Incoming) -> Result<Bytes, Refused> {
         let mut held = Held::new(&self.room);
         let admit = |size| held.admit(size);
         let bytes = read_bounded(body, self.limits.message_bytes, BODY_TIME, admit).await;
@@ -232,7 +232,7 @@ impl Front {
         check_type(&head)?;
         let accept = answer::Accept::read(&head.headers);
         let accept = accept.ok_or_else(answer::not_acceptable)?;
-        let bytes = self.receive(&head, body).await?;
+        let bytes = self.receive(body).await?;
         match route::open(&head.headers, bytes).map_err(|r| answer::rejected(400, &r))? {
             Opening::Modern(message) => {
                 modern::serve(self, &permit, endpoint, &head.headers, accept, message).await

@@ -73,17 +73,15 @@ async fn respond(
 ) -> Result<Response<Outgoing>, Rejected> {
     let caller = caller(request, accept)?;
     let result = match method.route() {
-        Routing::Discover => discover(front, permit, endpoint).await?,
-        Routing::List(kind) => {
-            front.relay.list(permit, endpoint, kind, &caller, request).await?.to_vec()
-        }
+        Routing::Discover => discover(front, permit, endpoint).await?.into(),
+        Routing::List(kind) => front.relay.list(permit, endpoint, kind, &caller, request).await?,
         Routing::Listen => return listen(front, permit, endpoint, accept, request).await,
         _ => {
             let exchange = front.relay.begin(permit, endpoint, &caller, method, request).await?;
             return Ok(Flow::modern(exchange).respond(accept, modern_status).await);
         }
     };
-    Ok(answer::complete(Answer::result(&request.id, &result), accept, modern_status))
+    Ok(answer::complete(Answer::result(&request.id, result), accept, modern_status))
 }
 
 fn caller(request: &Request, accept: Accept) -> Result<Caller, Rejected> {

@@ -200,7 +200,7 @@ impl Line {
                     Err(rejected) => Answer::rejected(&rejected.with_id(Some(id))),
                 }
             }
-            None if name == Method::Ping.name() => Answer::result(&id, b"{}"),
+            None if name == Method::Ping.name() => Answer::result(&id, Bytes::from_static(b"{}")),
             None => Answer::rejected(&invalid("expected initialize first").with_id(Some(id))),
         };
         self.answer(answer).await;
@@ -229,7 +229,8 @@ impl Line {
         let session = self.session();
         match (Message::parse(bytes).map_err(refuse)?, session) {
             (Message::Request(request), _) => {
-                let (line, id) = (self.clone(), request.id.clone());
+                let id = request.id.kept(request.call.bytes.len());
+                let line = self.clone();
                 return self.start(Some(id), line.serve(request));
             }
             (Message::Notification(notification), Some(session)) => {

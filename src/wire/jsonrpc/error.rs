@@ -99,6 +99,12 @@ pub fn result_json(id: &RequestId, result: &[u8]) -> Bytes {
     Bytes::from(parts.concat())
 }
 
+/// The same in pieces, of which the result is one.
+pub fn result_pieces(id: &RequestId, result: Bytes) -> [Bytes; 3] {
+    let head = [b"{\"jsonrpc\":\"2.0\",\"id\":", id.token(), b",\"result\":"].concat();
+    [Bytes::from(head), result, Bytes::from_static(b"}")]
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -5,6 +5,19 @@ use bytes::Bytes;
 use std::fmt;
 use std::hash::{Hash, Hasher};
 
+/// Messages below this size, in bytes, may be kept alive by a part of them.
+pub const KEPT_ALIVE: usize = 16 << 10;
+
+/// A part of a message of `whole` bytes, for whoever keeps it longer than the message: a copy,
+/// unless a copy would be no better than to keep the message.
+pub fn kept(part: Bytes, whole: usize) -> Bytes {
+    if whole < KEPT_ALIVE || part.len() >= KEPT_ALIVE {
+        part
+    } else {
+        Bytes::copy_from_slice(&part)
+    }
+}
+
 /// An id as its sender wrote it: a JSON string or integer token. `1` and `"1"` are different ids.
 #[derive(Clone)]
 pub struct RequestId(Bytes);
@@ -33,6 +46,11 @@ impl RequestId {
     /// A copy that does not keep the message alive that the id came in.
     pub fn detached(&self) -> Self {
         Self(Bytes::copy_from_slice(&self.0))
+    }
+
+    /// The id for whoever keeps it longer than the message of `whole` bytes, see [`kept`].
+    pub fn kept(&self, whole: usize) -> Self {
+        Self(kept(self.0.clone(), whole))
     }
 
     fn canonical(&self) -> std::borrow::Cow<'_, str> {
@@ -83,5 +101,13 @@ mod tests {
         assert_eq!(id("\"a\""), id(r#""\u0061""#));
         assert_eq!(RequestId::from_number(7), id("7"));
         assert_eq!(id("\"7\"").number(), None);
+    }
+
+    #[test]
+    fn an_id_keeps_no_large_message_alive() {
+        let message = Bytes::from(vec![b'1'; KEPT_ALIVE]);
+        let kept = RequestId::from_token(message.slice(..4)).kept(message.len());
+        assert_eq!(kept.token(), b"1111");
+        assert!(message.is_unique());
     }
 }

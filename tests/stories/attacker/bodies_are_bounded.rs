@@ -2,7 +2,8 @@
 //! nobody else wait; what is framed in two ways is one request or none.
 
 use super::{ACCEPT, JSON, MODERN, Scene, modern_body, refused};
-use crate::support::RawHttp;
+use crate::support::process::resident;
+use crate::support::{FakeStdio, Legacy, RawHttp};
 use serde_json::json;
 
 const LIMIT: usize = 64 * 1024;
@@ -162,4 +163,44 @@ async fn what_is_not_http_ends_its_connection_alone() {
         assert!(status.is_none_or(|status| (400..600).contains(&status)), "{bytes:?}: {status:?}");
         scene.others_are_served().await;
     }
+}
+
+/// Room is taken by what has arrived, not by what was announced.
+#[tokio::test]
+async fn bodies_that_never_come_leave_room_for_others() {
+    let scene = Scene::new().await;
+    let mut waiting = Vec::new();
+    for framing in [("Content-Length", "16777216"), ("Transfer-Encoding", "chunked")] {
+        for _ in 0..20 {
+            let mut http = RawHttp::connect(&scene.url()).await;
+            http.request("POST", &scene.url(), &[ACCEPT, JSON, MODERN, LIST, framing], "").await;
+            waiting.push(http);
+        }
+    }
+    let padded = format!("{}{}", modern_body(1, "tools/list", json!({})), " ".repeat(1 << 20));
+    assert_eq!(scene.post(&[MODERN, LIST], &padded).await.status(), 200);
+    scene.others_are_served().await;
+}
+
+/// A legacy request goes on without its client, but what it carried was sent and is let go.
+#[tokio::test]
+async fn what_was_sent_is_not_kept_while_its_answer_is_waited_for() {
+    let fake = FakeStdio::new(json!({ "tools": ["run"], "on": { "tools/call:run": [] } }));
+    let scene = Scene::with(json!({ "slow": fake.entry() }), json!({})).await;
+    let client = Legacy::connect(&scene.proxy.url("/mcp/slow"), "2025-11-25").await;
+    let before = resident(scene.proxy.pid());
+    for number in 0..4 {
+        let arguments = json!({ "pad": "x".repeat(8 << 20), "number": format!("n{number}") });
+        let call = json!({ "jsonrpc": "2.0", "id": number, "method": "tools/call",
+            "params": { "name": "run", "arguments": arguments, "_meta": { "progressToken": "t" } } });
+        let session = client.session.as_deref().expect("a session");
+        let mut http = RawHttp::connect(&scene.url()).await;
+        let url = scene.proxy.url("/mcp/slow");
+        let headers = [ACCEPT, JSON, ("Mcp-Session-Id", session)];
+        http.request("POST", &url, &headers, call.to_string()).await;
+        fake.wait_for(&format!("n{number}\"")).await;
+    }
+    scene.others_are_served().await;
+    let grown = resident(scene.proxy.pid()).now.saturating_sub(before.now);
+    assert!(grown < 20 << 20, "{grown} bytes are kept");
 }
