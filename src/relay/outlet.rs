@@ -20,6 +20,12 @@ pub const MAX_WAITING_UPDATES: usize = 1024;
 /// Most resources that one outlet wants the updates of.
 pub const MAX_WANTED: usize = crate::bridge::listen::MAX_URIS;
 
+/// Most bytes of the updates that wait in one outlet; a single larger one is not delivered.
+pub const MAX_WAITING_BYTES: usize = 512 << 10;
+
+/// Most bytes of the URIs that one outlet wants the updates of.
+pub const MAX_WANTED_BYTES: usize = 256 << 10;
+
 /// An outlet wants too many resources.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct TooMany;
@@ -40,7 +46,40 @@ struct Waiting {
     filter: Filter,
     changed: Vec<ListKind>,
     updates: VecDeque<(String, Bytes)>,
+    /// Bytes of the updates and their URIs.
+    bytes: usize,
     closed: bool,
+}
+
+impl Waiting {
+    fn wait(&mut self, uri: &str, message: Bytes) {
+        if let Some(at) = self.updates.iter().position(|(known, _)| known == uri) {
+            let before = self.updates.remove(at);
+            self.bytes -= before.map_or(0, |update| size(&update));
+        }
+        let update = (uri.to_owned(), message);
+        let more = size(&update);
+        if more > MAX_WAITING_BYTES {
+            return log::debug!("an update of a resource is too large to wait for its client");
+        }
+        while self.updates.len() >= MAX_WAITING_UPDATES || self.bytes + more > MAX_WAITING_BYTES {
+            if self.take_update().is_none() {
+                break;
+            }
+        }
+        self.bytes += more;
+        self.updates.push_back(update);
+    }
+
+    fn take_update(&mut self) -> Option<Bytes> {
+        let update = self.updates.pop_front()?;
+        self.bytes -= size(&update);
+        Some(update.1)
+    }
+}
+
+fn size((uri, message): &(String, Bytes)) -> usize {
+    uri.len() + message.len()
 }
 
 /// Whether a subscription to `wanted` covers `uri`: the resource itself, or one below it.
@@ -63,13 +102,14 @@ impl Outlet {
     /// Adds a resource whose updates are wanted; false if it was wanted already.
     ///
     /// # Errors
-    /// When it wants [`MAX_WANTED`] already.
+    /// When it would want more than [`MAX_WANTED`] or [`MAX_WANTED_BYTES`].
     pub fn want(&self, uri: &str) -> Result<bool, TooMany> {
         let mut waiting = self.lock();
         if waiting.filter.uris.iter().any(|known| known == uri) {
             return Ok(false);
         }
-        if waiting.filter.uris.len() >= MAX_WANTED {
+        let bytes: usize = waiting.filter.uris.iter().map(String::len).sum();
+        if waiting.filter.uris.len() >= MAX_WANTED || bytes + uri.len() > MAX_WANTED_BYTES {
             return Err(TooMany);
         }
         waiting.filter.uris.push(uri.to_owned());
@@ -106,11 +146,7 @@ impl Outlet {
         if !waiting.filter.uris.iter().any(|wanted| covers(wanted, uri)) {
             return;
         }
-        waiting.updates.retain(|(known, _)| known != uri);
-        if waiting.updates.len() == MAX_WAITING_UPDATES {
-            waiting.updates.pop_front();
-        }
-        waiting.updates.push_back((uri.to_owned(), message()));
+        waiting.wait(uri, message());
         drop(waiting);
         self.wake.notify_one();
     }
@@ -138,8 +174,8 @@ impl Outlet {
             let subscription = self.subscription.as_ref().map(RequestId::token);
             return Some(Some(notification::list_changed(kind, subscription)));
         }
-        match waiting.updates.pop_front() {
-            Some((_, message)) => Some(Some(message)),
+        match waiting.take_update() {
+            Some(message) => Some(Some(message)),
             None => waiting.closed.then_some(None),
         }
     }
@@ -161,5 +197,35 @@ mod tests {
             told.push(message);
         }
         assert_eq!(told.len(), 3, "{told:?}");
+    }
+
+    fn wanting(uri: &str) -> Outlet {
+        let outlet = Outlet::new(Endpoint::Aggregate, None, Filter::default());
+        assert_eq!(outlet.want(uri), Ok(true));
+        outlet
+    }
+
+    #[tokio::test]
+    async fn large_updates_push_out_the_oldest() {
+        let outlet = wanting("mem:/");
+        let large = Bytes::from(vec![b'x'; MAX_WAITING_BYTES / 2 - 100]);
+        for uri in ["mem:/a", "mem:/b", "mem:/b", "mem:/c"] {
+            outlet.updated(uri, || large.clone());
+        }
+        outlet.updated("mem:/d", || Bytes::from(vec![b'x'; MAX_WAITING_BYTES]));
+        let waiting: Vec<String> =
+            outlet.lock().updates.iter().map(|(uri, _)| uri.clone()).collect();
+        assert_eq!(waiting, ["mem:/b", "mem:/c"]);
+        outlet.close();
+        while outlet.next().await.is_some() {}
+        assert_eq!(outlet.lock().bytes, 0);
+    }
+
+    #[test]
+    fn wishes_are_bounded_by_their_bytes() {
+        let outlet = wanting("mem:a");
+        assert_eq!(outlet.want(&"u".repeat(MAX_WANTED_BYTES)), Err(TooMany));
+        assert_eq!(outlet.want(&"u".repeat(MAX_WANTED_BYTES - 5)), Ok(true));
+        assert_eq!(outlet.want("m"), Err(TooMany));
     }
 }
