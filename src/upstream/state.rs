@@ -6,11 +6,14 @@ use crate::config::Entry;
 use crate::mcp::{Era, ListKind};
 use crate::upstream::listing::ListError;
 use crate::upstream::supervisor::Command;
+use crate::upstream::watching::MAX_WATCHED;
 use crate::upstream::{CallError, Link};
 use crate::wire::jsonrpc::Notification;
+use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
+use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch};
 
 /// How long a list of an upstream that announces no changes is taken as current.
@@ -122,6 +125,8 @@ pub struct Upstream {
     /// Places for requests of clients; our own are not counted.
     places: Arc<Semaphore>,
     pub(crate) commands: mpsc::Sender<Command>,
+    /// Subscriptions that ended while there was no room for the command that says so.
+    ended: Mutex<BTreeSet<String>>,
 }
 
 fn index(kind: ListKind) -> usize {
@@ -146,7 +151,9 @@ impl Upstream {
         let (shelf, reads) = (Mutex::default(), watch::Sender::new(0));
         let places = Arc::new(Semaphore::new(in_flight.min(Semaphore::MAX_PERMITS)));
         let made = Instant::now();
-        (Arc::new(Self { position, entry, state, shelf, reads, made, places, commands }), receiver)
+        let ended = Mutex::default();
+        let upstream = Self { position, entry, state, shelf, reads, made, places, commands, ended };
+        (Arc::new(upstream), receiver)
     }
 
     /// A place for one request of a client, until it is dropped.
@@ -383,6 +390,7 @@ impl Upstream {
     /// Subscribes to a resource; the answer of the upstream, or why there is none.
     pub async fn watch(&self, uri: String) -> Result<(), WatchError> {
         let (answer, answered) = oneshot::channel();
+        self.ended().remove(&uri); // it is wanted again
         let command = Command::Watch { uri, answer };
         let gone = WatchError::Call(CallError::NotConnected("the upstream is not running".into()));
         if self.commands.send(command).await.is_err() {
@@ -391,10 +399,26 @@ impl Upstream {
         answered.await.unwrap_or(Err(gone))
     }
 
-    /// Ends a subscription. When the upstream is too busy to be told, updates go on arriving,
-    /// and are dropped here.
+    /// Ends a subscription. A client may end a thousand at once, so what finds no room among the
+    /// commands is put aside; beyond [`MAX_WATCHED`] updates go on arriving, and are dropped here.
     pub fn unwatch(&self, uri: String) {
-        let _ = self.commands.try_send(Command::Unwatch { uri });
+        let told = self.commands.try_send(Command::Unwatch { uri });
+        if let Err(TrySendError::Full(Command::Unwatch { uri })) = told {
+            let mut ended = self.ended();
+            if ended.len() < MAX_WATCHED {
+                ended.insert(uri);
+            }
+        }
+    }
+
+    /// What was put aside. To be asked when all commands were looked at: the beginning of such a
+    /// subscription may be among them.
+    pub(crate) fn take_ended(&self) -> BTreeSet<String> {
+        std::mem::take(&mut *self.ended())
+    }
+
+    fn ended(&self) -> MutexGuard<'_, BTreeSet<String>> {
+        self.ended.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// A request did not fit what the upstream has listed: the list is read anew.

@@ -142,6 +142,9 @@ impl Supervisor {
                 Some(_) => {}
                 None => return,
             }
+            if self.commands.is_empty() {
+                self.upstream.take_ended().iter().for_each(|uri| self.watching.forget(uri));
+            }
         }
     }
 
@@ -379,6 +382,9 @@ impl Supervisor {
             Command::Watch { uri, answer } => self.watching.watch(uri, answer),
             Command::Unwatch { uri } => self.watching.unwatch(&uri),
             Command::Lost { .. } => {} // handled by the caller, which leaves its loop
+        }
+        if self.commands.is_empty() {
+            self.upstream.take_ended().iter().for_each(|uri| self.watching.unwatch(uri));
         }
     }
 }

@@ -200,3 +200,22 @@ async fn an_end_is_never_overtaken_by_a_new_beginning() {
         hears(&mut stream, &uri, None).await;
     }
 }
+
+/// However many there are: none stays behind at the upstream, where places are few.
+#[tokio::test]
+async fn a_session_that_ends_takes_all_its_subscriptions_with_it() {
+    const MANY: usize = 900;
+    let stage = Stage::of(&["sl"], script()).await;
+    let client = Legacy::connect(&stage.proxy.url("/mcp/sl"), "2025-11-25").await;
+    for number in 0..MANY {
+        let uri = json!({ "uri": format!("mem:{number}") });
+        client.request("resources/subscribe", uri).await.result();
+    }
+    assert_eq!(client.delete().await, 200);
+    for number in 0..MANY {
+        stage
+            .upstream("sl")
+            .wait_for(&format!("unsubscribe\",\"params\":{{\"uri\":\"mem:{number}\""))
+            .await;
+    }
+}
