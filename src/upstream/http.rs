@@ -13,7 +13,7 @@ use crate::task::Scope;
 use crate::upstream::CallError;
 use crate::upstream::call::{Event, Outbound, Unrequested};
 use crate::upstream::events::{EventStream, bad, pause};
-use crate::wire::header;
+use crate::upstream::mirror::mirror;
 use crate::wire::jsonrpc::{Message, Notification, Request, Response, batch};
 use bytes::Bytes;
 use http::header::{ACCEPT, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
@@ -24,12 +24,10 @@ use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
-use tokio::sync::mpsc;
+use tokio::sync::{Semaphore, mpsc};
 
 const SESSION: HeaderName = HeaderName::from_static("mcp-session-id");
 const VERSION: HeaderName = HeaderName::from_static("mcp-protocol-version");
-const METHOD: HeaderName = HeaderName::from_static("mcp-method");
-const NAME: HeaderName = HeaderName::from_static("mcp-name");
 const LAST_EVENT: HeaderName = HeaderName::from_static("last-event-id");
 const BOTH: HeaderValue = HeaderValue::from_static("application/json, text/event-stream");
 const STREAM: HeaderValue = HeaderValue::from_static("text/event-stream");
@@ -40,6 +38,9 @@ const MOST_HEADERS: usize = 9;
 
 /// How long connecting may take.
 const CONNECT: Duration = Duration::from_secs(10);
+
+/// Most requests of the server that are answered at once; of more, it gets no answer.
+const MAX_ANSWERS: usize = 256;
 
 /// Most bytes that are read of the answer to a notification, which should have none.
 const NOTIFY_BODY: usize = 64 << 10;
@@ -73,6 +74,8 @@ pub struct HttpLink {
     scope: Arc<Scope>,
     label: String,
     unrequested: mpsc::Sender<Unrequested>,
+    /// Places for answers to what the server asks.
+    answers: Arc<Semaphore>,
 }
 
 #[derive(Clone, Default)]
@@ -121,6 +124,7 @@ impl HttpLink {
             scope,
             label,
             unrequested,
+            answers: Arc::new(Semaphore::new(MAX_ANSWERS)),
         })
     }
 
@@ -278,30 +282,22 @@ impl HttpLink {
         } else {
             crate::upstream::decline(request)
         };
-        self.notify_later("upstream answer", answer);
+        self.reply(answer);
     }
-}
 
-/// The headers that mirror the body (streamable-http, "Request Metadata").
-fn mirror(
-    headers: &mut HeaderMap,
-    method: &'static str,
-    name: Option<&str>,
-    params: &[(String, String)],
-) -> Result<(), CallError> {
-    if !method.is_empty() {
-        headers.insert(METHOD, HeaderValue::from_static(method));
+    /// Sends an answer in a task of its own, as long as there are not too many.
+    fn reply(self: &Arc<Self>, answer: Bytes) {
+        let Ok(place) = Arc::clone(&self.answers).try_acquire_owned() else {
+            return log::debug!("{}: asks more than can be answered at once", self.label);
+        };
+        let link = Arc::clone(self);
+        self.scope.spawn("upstream answer", async move {
+            if let Err(e) = link.notify(answer).await {
+                log::debug!("{}: an answer was not delivered: {e}", link.label);
+            }
+            drop(place);
+        });
     }
-    let bad = |_| CallError::BadAnswer("a header cannot be made of the request".into());
-    if let Some(name) = name {
-        headers.insert(NAME, HeaderValue::from_str(&header::encode(name)).map_err(bad)?);
-    }
-    for (name, value) in params {
-        let name = HeaderName::from_bytes(name.as_bytes());
-        let name = name.map_err(|_| CallError::BadAnswer("not a header name".into()))?;
-        headers.insert(name, HeaderValue::from_str(value).map_err(bad)?);
-    }
-    Ok(())
 }
 
 pub(super) fn failed(error: ClientError) -> CallError {
@@ -387,7 +383,7 @@ impl HttpCall {
 
     /// Sends the response to a request of the upstream.
     pub fn reply(&self, response: Bytes) {
-        self.link.notify_later("upstream answer", response);
+        self.link.reply(response);
     }
 
     /// See [`crate::upstream::call::Call::next`].

@@ -9,6 +9,7 @@ pub mod http;
 pub mod lines;
 pub mod link;
 pub mod listing;
+mod mirror;
 pub mod pending;
 pub mod state;
 pub mod stdio;

@@ -414,3 +414,19 @@ async fn what_is_not_http_is_an_error() {
         scene.others_are_served().await;
     }
 }
+
+#[tokio::test]
+async fn a_flood_of_pings_is_answered_as_far_as_it_is_bounded() {
+    let pings = "data: {\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"ping\"}\n\n".repeat(20_000);
+    let fake = liar(move |_, message| {
+        let end = response(message, json!({ "content": [] }));
+        Answer::sse().send(pings.clone()).event(end)
+    })
+    .await;
+    let (scene, client) = scene(&fake).await;
+    let before = resident(scene.proxy.pid());
+    assert!(call(&client, "run").await.result().is_object());
+    scene.others_are_served().await;
+    let grown = resident(scene.proxy.pid()).peak.saturating_sub(before.peak);
+    assert!(grown < 32 << 20, "grew by {grown} bytes");
+}
