@@ -6,6 +6,7 @@
 
 pub mod body;
 pub mod client;
+mod fair;
 
 pub mod listen;
 pub mod patient;

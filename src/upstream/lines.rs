@@ -33,6 +33,9 @@ pub const MAX_UNREQUESTED: usize = 1024;
 /// Most pieces that are written at once.
 const MAX_SLICES: usize = 64;
 
+/// Most pieces of messages that may wait before small messages of ours are left out.
+const MAX_QUEUED_PIECES: usize = 16 << 10;
+
 const READ_CHUNK: usize = 64 << 10;
 
 /// The writing side, shared by all callers.
@@ -91,7 +94,8 @@ impl LineSink {
     /// Sends a small message of ours without waiting; it is dropped if far too much waits.
     pub fn send_later(&self, line: Bytes) {
         let mut queue = self.lock();
-        if queue.closed.is_none() && queue.bytes <= MAX_QUEUED_BYTES {
+        let room = queue.bytes <= MAX_QUEUED_BYTES && queue.pieces.len() < MAX_QUEUED_PIECES;
+        if queue.closed.is_none() && room {
             self.push(&mut queue, vec![line]);
         }
     }
@@ -358,6 +362,8 @@ impl Reader {
             }
             match input.read_buf(&mut buffer).await {
                 Ok(0) => break "it closed its output",
+                // whoever writes without a pause does not take the whole processor from the others
+                Ok(read) if read >= READ_CHUNK / 4 => tokio::task::yield_now().await,
                 Ok(_) => {}
                 Err(_) => break "its output cannot be read",
             }
@@ -488,6 +494,30 @@ mod tests {
         lines.close();
         let more = input_of_child.read(&mut line).await.expect("an end, though its output is open");
         assert_eq!(more, 0);
+    }
+
+    #[tokio::test(flavor = "current_thread")]
+    async fn a_flood_of_lines_lets_others_in_between() {
+        let scope = Scope::root("test");
+        let (output, _input_of_child) = pipe::pipe().expect("a pipe");
+        let (unrequested, mut messages) = mpsc::channel(1);
+        let bounds = Bounds { limits: &Limits::default(), in_flight: 1 };
+        let flood = tokio::io::repeat(b'\n').take(1 << 20);
+        let _lines = Lines::open(&scope, flood, Output::Pipe(output), bounds, "x", unrequested);
+        let (tell, told) = tokio::sync::oneshot::channel();
+        scope.spawn("others", async move {
+            let _ = tell.send(messages.try_recv().is_err()); // the test waits for it
+        });
+        assert!(told.await.expect("it ends"), "it was read to its end before anybody else ran");
+    }
+
+    #[test]
+    fn what_the_server_asks_without_reading_is_bounded() {
+        let sink = LineSink::new(None);
+        for _ in 0..MAX_QUEUED_PIECES {
+            sink.send_later(Bytes::from_static(b"{}"));
+        }
+        assert!(sink.lock().pieces.len() <= MAX_QUEUED_PIECES + 1);
     }
 
     /// A connection over memory, and its other end.

@@ -12,6 +12,7 @@ use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 
 use super::super::body::Outgoing;
+use super::super::fair::Fair;
 use super::error::ClientError;
 use crate::task::quiet::{is_quiet, quiet};
 use crate::task::within::perhaps_within;
@@ -101,7 +102,7 @@ impl Line {
     }
 }
 
-type Connection = http1::Connection<TokioIo<TcpStream>, Outgoing>;
+type Connection = http1::Connection<TokioIo<Fair<TcpStream>>, Outgoing>;
 
 impl Driven {
     /// hyper's own channels wake the task that is just running, once per frame, so the connection

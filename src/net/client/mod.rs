@@ -25,6 +25,7 @@ use tokio::net::{TcpStream, lookup_host};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::body::Outgoing;
+use super::fair::Fair;
 use crate::task::within::perhaps_within;
 use line::{Failure, Line};
 
@@ -266,7 +267,7 @@ impl Pool {
     async fn connect(&self, limit: Option<Duration>) -> Result<Box<Line>, ClientError> {
         let opened = perhaps_within(limit, self.open(limit)).await;
         let stream = opened.unwrap_or(Err(ClientError::ConnectTimeout))?;
-        let handshake = self.protocol.handshake(TokioIo::new(stream)).await;
+        let handshake = self.protocol.handshake(TokioIo::new(Fair::new(stream))).await;
         let (sender, connection) = handshake.map_err(|_| ClientError::Unsent)?;
         Ok(Box::new(Line::new(sender, connection)))
     }
