@@ -28,6 +28,11 @@ pub fn terminal_safe(text: &str) -> Cow<'_, str> {
     Cow::Owned(out)
 }
 
+/// The same on one line: newline and tab are escaped as well.
+pub fn one_line(text: &str) -> String {
+    terminal_safe(text).replace('\n', "\\n").replace('\t', "\\t")
+}
+
 /// Whether a character can act on a terminal or deceive the eye: controls (C0, DEL, C1), line and
 /// paragraph separators, interlinear annotation, and what Unicode calls
 /// `Default_Ignorable_Code_Point` (bidirectional controls, zero-width and filler characters, tags),

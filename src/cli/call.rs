@@ -1,6 +1,6 @@
 //! `1mcp tools` and `1mcp call`: what a client sees, in a terminal.
 
-use crate::base::text::terminal_safe;
+use crate::base::text::{one_line, terminal_safe};
 use crate::catalog::param_header::ParamHeaders;
 use crate::cli::args::{CallOptions, Target};
 use crate::cli::client::{Endpoint, quoted};
@@ -62,7 +62,8 @@ fn table(result: &[u8], columns: Option<usize>) -> String {
             Some(columns) => shortened(&first, columns.saturating_sub(INDENT).max(NARROWEST)),
             None => first.into_owned(),
         };
-        out.push_str(&format!("{}\n{:INDENT$}{short}\n", terminal_safe(&name), ""));
+        // a name with line breaks must not look like several tools
+        out.push_str(&format!("{}\n{:INDENT$}{short}\n", one_line(&name), ""));
     }
     out.push_str(&format!("{}\n", counted(tools.len(), "tool")));
     out
@@ -175,7 +176,7 @@ fn tell_absent(gateway: &Gateway) {
 }
 
 fn tell(key: &str, state: &str) {
-    complain(&format!("{}: {}", terminal_safe(key), terminal_safe(state)));
+    complain(&format!("{}: {}", one_line(key), one_line(state)));
 }
 
 /// The same of a running gateway, where it can be known: from its built-in server, if it has one.
@@ -224,6 +225,13 @@ fn start(path: &std::path::Path) -> Result<(Gateway, String), Failure> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_name_with_line_breaks_is_one_tool() {
+        let result = br#"{"tools":[{"name":"a\nother__tool\n    trusted","description":"d"}]}"#;
+        let expected = "a\\nother__tool\\n    trusted\n    d\n1 tool\n";
+        assert_eq!(table(result, None), expected);
+    }
 
     #[test]
     fn descriptions_are_as_wide_as_the_terminal_and_whole_without_one() {

@@ -27,7 +27,7 @@ pub(crate) fn run(named: Option<PathBuf>) -> Result<u8, Failure> {
                 Transport::Builtin => "builtin",
             };
             let off = if entry.enabled { "" } else { " (disabled)" };
-            let key = crate::base::text::terminal_safe(&entry.key);
+            let key = crate::base::text::one_line(&entry.key);
             out.push_str(&format!("server: {key} at /mcp/{} over {kind}{off}\n", entry.slug));
         }
     }

@@ -18,7 +18,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use log::{Level, LevelFilter, Metadata, Record};
 
-use crate::base::text::{is_harmful, terminal_safe};
+use crate::base::text::{is_harmful, one_line};
 
 /// The longest message, in bytes before escaping; the rest is cut off and marked with `…`.
 pub const MAX_MESSAGE: usize = 8 * 1024;
@@ -224,11 +224,6 @@ fn cut(message: &str) -> Cow<'_, str> {
     }
     let end = message.floor_char_boundary(MAX_MESSAGE);
     Cow::Owned(format!("{}…", message.get(..end).unwrap_or_default()))
-}
-
-/// The text on one line, with every character escaped that could steer a terminal or hide text.
-fn one_line(text: &str) -> String {
-    terminal_safe(text).replace('\n', "\\n").replace('\t', "\\t")
 }
 
 /// RFC 3339 in UTC with milliseconds. A clock before 1970 shows as 1970.
