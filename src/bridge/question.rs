@@ -91,7 +91,7 @@ impl Question {
 
     /// The parameters for the client. Where several servers share the endpoint, the user must see
     /// which one asks (client/elicitation, "User Interaction Model").
-    fn shown(&self, space: Option<&str>) -> Option<Bytes> {
+    pub(super) fn shown(&self, space: Option<&str>) -> Option<Bytes> {
         let params = self.params.as_ref()?;
         let (Method::Elicit, Some(slug)) = (self.method, space) else {
             return Some(params.clone());

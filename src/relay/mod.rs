@@ -6,6 +6,8 @@ pub mod exchange;
 pub mod forward;
 pub mod hub;
 pub mod outlet;
+pub mod parking;
+pub mod seal;
 pub mod world;
 
 pub use asking::Asked;
