@@ -201,13 +201,13 @@ fn is_whole(lexeme: &[u8]) -> bool {
     number.is_some_and(|number| number.fract() == 0.0)
 }
 
-/// Where a modern result that asks for input says so, and what of it is edited.
+/// What a modern result asks for.
 #[derive(Debug, Default)]
 pub struct Asks {
     /// The upstream's own `requestState`.
     pub state: Option<Value>,
-    /// What it asks for.
-    pub questions: Vec<(Question, Value)>,
+    /// The questions, and where the parameters of each stand.
+    pub questions: Vec<(Question, u32)>,
 }
 
 impl Asks {
@@ -234,11 +234,18 @@ impl Asks {
             for member in &entries.members {
                 let question = Question::of_entry(bytes, member.value);
                 let question = question.ok_or("it asks for something that clients do not give")?;
-                asks.questions.push((question, member.value));
+                asks.questions.push((question, params_at(bytes, member.value)));
             }
         }
         Ok(asks)
     }
+}
+
+/// Where the `params` of an entry stand.
+fn params_at(bytes: &[u8], entry: Value) -> u32 {
+    let params =
+        Object::read(bytes, entry.span).ok().and_then(|entry| entry.value(bytes, "params"));
+    params.map(|params| params.span.start).unwrap_or_default()
 }
 
 #[cfg(test)]

@@ -132,34 +132,22 @@ impl Seal {
         URL_SAFE_NO_PAD.encode(self.key.seal(nonce, FORM, &text))
     }
 
-    /// What a state stands for, if this principal was given it for this request and it is not too
-    /// old.
+    /// What was sealed, if it was here.
     ///
     /// # Errors
-    /// Why not.
-    pub fn open(
-        &self,
-        state: &str,
-        principal: &Principal,
-        digest: &Digest,
-        now: Instant,
-    ) -> Result<Held, Refusal> {
+    /// For what we have not sealed.
+    pub fn unseal(&self, state: &str) -> Result<Sealed, Refusal> {
         if state.len() > MAX_STATE {
             return Err(Refusal::TooLarge);
         }
         let sealed = URL_SAFE_NO_PAD.decode(state).map_err(|_| Refusal::Forged)?;
         let text = self.key.open(FORM, &sealed).ok_or(Refusal::Forged)?;
-        let text = Contents::decode(&text).ok_or(Refusal::Forged)?;
-        if text.principal != principal.as_bytes() {
-            return Err(Refusal::OtherPrincipal);
-        }
-        if text.digest != digest {
-            return Err(Refusal::OtherRequest);
-        }
-        if self.millis(now) >= text.expires {
-            return Err(Refusal::Expired);
-        }
-        Ok(text.held)
+        Sealed::decode(&text).ok_or(Refusal::Forged)
+    }
+
+    /// A time, as it is sealed.
+    pub fn now(&self, now: Instant) -> u64 {
+        self.millis(now)
     }
 
     /// Notes a refusal as what it is, a security event, and says what the client hears.
@@ -200,15 +188,17 @@ fn encode(claim: &Claim, expires: u64) -> Vec<u8> {
     out
 }
 
-struct Contents<'a> {
+/// A state of ours, of which it is not known yet whether it is for whom shows it.
+#[derive(Debug)]
+pub struct Sealed {
     expires: u64,
-    digest: &'a Digest,
-    principal: &'a [u8],
+    digest: Digest,
+    principal: Vec<u8>,
     held: Held,
 }
 
-impl<'a> Contents<'a> {
-    fn decode(text: &'a [u8]) -> Option<Self> {
+impl Sealed {
+    fn decode(text: &[u8]) -> Option<Self> {
         let (expires, rest) = text.split_first_chunk()?;
         let (digest, rest) = rest.split_first_chunk()?;
         let (length, rest) = rest.split_first_chunk()?;
@@ -225,7 +215,26 @@ impl<'a> Contents<'a> {
             b'a' => Held::Anew,
             _ => return None,
         };
-        Some(Self { expires: u64::from_be_bytes(*expires), digest, principal, held })
+        let expires = u64::from_be_bytes(*expires);
+        Some(Self { expires, digest: *digest, principal: principal.to_vec(), held })
+    }
+
+    /// What the state stands for, if this principal was given it for this request and it is not
+    /// too old.
+    ///
+    /// # Errors
+    /// Why not.
+    pub fn claim(self, principal: &Principal, digest: &Digest, now: u64) -> Result<Held, Refusal> {
+        if self.principal != principal.as_bytes() {
+            return Err(Refusal::OtherPrincipal);
+        }
+        if self.digest != *digest {
+            return Err(Refusal::OtherRequest);
+        }
+        if now >= self.expires {
+            return Err(Refusal::Expired);
+        }
+        Ok(self.held)
     }
 }
 
@@ -247,6 +256,16 @@ mod tests {
         Claim { held, principal: ann(), digest: DIGEST }
     }
 
+    fn claimed(
+        seal: &Seal,
+        state: &str,
+        who: &Principal,
+        digest: &Digest,
+        now: Instant,
+    ) -> Result<Held, Refusal> {
+        seal.unseal(state)?.claim(who, digest, seal.now(now))
+    }
+
     #[test]
     fn what_was_sealed_opens_for_whom_and_what_it_was_sealed_until_it_is_too_old() {
         let (seal, now) = (seal(), Instant::now());
@@ -261,11 +280,11 @@ mod tests {
             let state = seal.seal(&claim(held.clone()), later);
             assert!(state.len() <= MAX_STATE);
             assert!(state.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_".contains(&b)));
-            assert_eq!(seal.open(&state, &ann(), &DIGEST, now), Ok(held));
+            assert_eq!(claimed(&seal, &state, &ann(), &DIGEST, now), Ok(held));
             let bob = Principal::named("bob");
-            assert_eq!(seal.open(&state, &bob, &DIGEST, now), Err(Refusal::OtherPrincipal));
-            assert_eq!(seal.open(&state, &ann(), &[4; 32], now), Err(Refusal::OtherRequest));
-            assert_eq!(seal.open(&state, &ann(), &DIGEST, later), Err(Refusal::Expired));
+            assert_eq!(claimed(&seal, &state, &bob, &DIGEST, now), Err(Refusal::OtherPrincipal));
+            assert_eq!(claimed(&seal, &state, &ann(), &[4; 32], now), Err(Refusal::OtherRequest));
+            assert_eq!(claimed(&seal, &state, &ann(), &DIGEST, later), Err(Refusal::Expired));
         }
     }
 
@@ -274,7 +293,7 @@ mod tests {
         let (seal, now) = (seal(), Instant::now());
         let later = now + Duration::from_secs(60);
         let state = seal.seal(&claim(Held::Anew), later);
-        let open = |state: &str| seal.open(state, &ann(), &DIGEST, now);
+        let open = |state: &str| claimed(&seal, state, &ann(), &DIGEST, now);
         for at in 0..state.len() {
             let mut other = state.clone().into_bytes();
             other[at] = if other[at] == b'A' { b'B' } else { b'A' };
