@@ -87,22 +87,24 @@ async fn a_state_of_one_server_is_worth_nothing_at_another() {
     assert_eq!(stage.upstream("hl").received().len(), before);
 }
 
+/// Sends a request that is not going to be answered, until the server has heard this.
+async fn heard(stage: &Stage, kind: &str, client: &Modern, params: Value, part: &str) {
+    tokio::select! {
+        reply = client.request("tools/call", params) => panic!("the call has ended: {reply:?}"),
+        _ = stage.upstream(kind).wait_for(part) => {}
+    }
+}
+
 #[tokio::test]
 async fn a_state_is_good_for_once() {
     let stage = Stage::of(&["sl"], script()).await;
     let client = able(&stage.proxy.url("/mcp/sl"));
-    let asked =
-        client.request("tools/call", json!({ "name": "ask", "arguments": { "a": 1 } })).await;
+    let first = json!({ "name": "ask", "arguments": { "a": 1 } });
+    let asked = client.request("tools/call", first).await;
     let state = &asked.result()["requestState"];
-    let (first, second) = (call(state), call(state));
-    let running = client.open("tools/call", first);
-    let told = stage.upstream("sl").wait_for("decline");
-    let (_running, _told) = tokio::select! {
-        _ = async { tokio::time::sleep(crate::support::BOUND).await } => panic!("no answer came"),
-        both = async { (tokio::spawn(async {}), told.await) } => both,
-        _ = running => panic!("the call has ended"),
-    };
-    refused(&client, second).await;
+    heard(&stage, "sl", &client, call(state), "decline").await;
+    refused(&client, call(state)).await;
+    stage.proxy.logs.wait_for("security: a request state is used before, or given up").await;
 }
 
 #[tokio::test]
@@ -136,22 +138,25 @@ async fn an_answer_of_the_wrong_shape_is_refused_and_the_right_one_still_taken()
 }
 
 #[tokio::test]
-async fn a_hundred_parked_calls_of_one_client_are_thirty_two() {
-    // what a server asks is put to a client only where one call alone can have caused it
+async fn of_a_hundred_parked_calls_of_one_client_the_oldest_make_room() {
+    // over HTTP each question comes on the stream of its call
     let stage = Stage::of(&["hl"], script()).await;
     let client = able(&stage.proxy.url("/mcp/hl"));
-    let mut states = Vec::new();
-    for _ in 0..100 {
-        let asked =
-            client.request("tools/call", json!({ "name": "ask", "arguments": { "a": 1 } })).await;
-        states.push(asked.result()["requestState"].clone());
+    let first = json!({ "name": "ask", "arguments": { "a": 1 } });
+    let oldest = client.request("tools/call", first.clone()).await;
+    let mut calls = tokio::task::JoinSet::new();
+    for _ in 1..100 {
+        let (client, first) = (able(client.url()), first.clone());
+        calls.spawn(async move { client.request("tools/call", first).await });
     }
-    let cancelled = || async { stage.upstream("hl").wait_for(r#""action":"cancel""#).await };
-    cancelled().await;
-    refused(&client, call(&states[67])).await;
-    let told = stage.upstream("hl").wait_for("decline");
-    tokio::select! {
-        reply = client.request("tools/call", call(&states[68])) => panic!("{reply:?}"),
-        _ = told => {}
-    }
+    let asked = calls.join_all().await;
+    assert!(asked.iter().all(|reply| reply.result()["resultType"] == "input_required"));
+    let is_cancel = |body: &String| body.contains(r#""action":"cancel""#);
+    stage
+        .upstream("hl")
+        .until("68 calls given up", |received| {
+            received.iter().filter(|body| is_cancel(body)).count() == 68
+        })
+        .await;
+    refused(&client, call(&oldest.result()["requestState"])).await;
 }

@@ -194,17 +194,24 @@ async fn a_call_that_was_lost_says_so_to_its_retry() {
         let asked = client.request("tools/call", call.clone()).await;
         case.upstream.release("doom");
         let again = retry(&call, &asked, json!({ "k1_1": accept("Ada") }));
+        if case.is_stdio() {
+            stage.proxy.logs.wait_for("sl: it closed its output").await;
+        }
         let lost = client.request("tools/call", again).await;
         assert_eq!(lost.error_code(), -32603, "{case}");
+        if case.is_stdio() {
+            let text = lost.error()["message"].as_str().expect("a text");
+            assert!(text.ends_with("call again without requestState"), "{text}");
+        }
         case.upstream.shut("doom");
     }
 }
 
-/// Until the time of a call is over, as far as its server is told anything.
+/// A call that may take little more than a second in all, and what its client was asked.
 async fn impatient(script: Value, tool: &str) -> (Proxy, crate::support::FakeStdio, Modern, Reply) {
     let fake = crate::support::FakeStdio::new(script);
     let mut entry = fake.entry();
-    entry["timeouts"] = json!({ "totalMs": 2000 });
+    entry["timeouts"] = json!({ "totalMs": 1200 });
     let proxy = Proxy::with(json!({ "mcpServers": { "s": entry } })).start().await;
     proxy.logs.wait_for("s: ready").await;
     let mut client = Modern::new(&proxy.url("/mcp/s"));
