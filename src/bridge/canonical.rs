@@ -38,14 +38,13 @@ pub fn digest(bytes: &[u8], span: Span) -> Digest {
 
 /// Moves past a value. Recursive, as deep as the scanner allows ([`json::MAX_DEPTH`]).
 fn part<'a>(bytes: &'a [u8], scanner: &mut Scanner<'_>) -> Result<(Value, Part<'a>), JsonError> {
-    let kind = scanner.peek_kind()?;
-    let span = match kind {
+    let value = match scanner.peek_kind()? {
         Kind::Object => return object(bytes, scanner),
         Kind::Array => return array(bytes, scanner),
-        _ => scanner.value()?.span,
+        _ => scanner.value()?,
     };
-    let value = Value { kind, span };
-    Ok((value, if kind == Kind::String { text(bytes, span) } else { lexeme(bytes, span) }))
+    let is_text = value.kind == Kind::String;
+    Ok((value, if is_text { text(bytes, value.span) } else { lexeme(bytes, value.span) }))
 }
 
 fn lexeme(bytes: &[u8], span: Span) -> Part<'_> {
@@ -67,8 +66,7 @@ fn array<'a>(bytes: &'a [u8], scanner: &mut Scanner<'_>) -> Result<(Value, Part<
         part(bytes, scanner)?.1.add_to(&mut hash);
         Ok(())
     })?;
-    let value = Value { kind: Kind::Array, span };
-    Ok((value, Part::Container(b'[', hash.finish())))
+    Ok((Value::array(span), Part::Container(b'[', hash.finish())))
 }
 
 fn object<'a>(bytes: &'a [u8], scanner: &mut Scanner<'_>) -> Result<(Value, Part<'a>), JsonError> {
@@ -85,8 +83,7 @@ fn object<'a>(bytes: &'a [u8], scanner: &mut Scanner<'_>) -> Result<(Value, Part
         hash.part(key);
         part.add_to(&mut hash);
     }
-    let value = Value { kind: Kind::Object, span: found.span };
-    Ok((value, Part::Container(b'{', hash.finish())))
+    Ok((Value::object(found.span), Part::Container(b'{', hash.finish())))
 }
 
 #[cfg(test)]

@@ -3,7 +3,7 @@
 
 use crate::bridge::question::Question;
 use crate::mcp::{Method, meta};
-use crate::wire::json::{self, Kind, Object, Span, Value};
+use crate::wire::json::{self, Key, Kind, Object, Span, Value};
 use crate::wire::jsonrpc::Call;
 use crate::wire::splice::Splice;
 use bytes::Bytes;
@@ -50,7 +50,7 @@ fn entry(question: &Question, space: Option<&str>) -> Vec<u8> {
 
 /// The places of the members with these keys.
 fn places(bytes: &[u8], object: &Object, keys: &[&str]) -> Vec<usize> {
-    let is_one = |key: Span| keys.iter().any(|name| json::key_is(bytes, key, name));
+    let is_one = |key: Key| keys.iter().any(|name| json::key_is(bytes, key, name));
     let members = object.members.iter().enumerate();
     members.filter(|(_, member)| is_one(member.key)).map(|(at, _)| at).collect()
 }
@@ -167,8 +167,8 @@ impl<'a> Form<'a> {
             name.is_none_or(|name| content.get(bytes, &name).is_some())
         };
         let fits = |member: &json::Member| {
-            let key = Value { kind: Kind::String, span: member.key };
-            let schema = key.text(bytes).and_then(|key| self.properties.value(self.bytes, &key));
+            let key = json::decode_string(member.key.of(bytes)).ok();
+            let schema = key.and_then(|key| self.properties.value(self.bytes, &key));
             let schema = schema.and_then(|schema| Object::read(self.bytes, schema.span).ok());
             schema.is_none_or(|schema| self.is_of(&schema, bytes, member.value))
         };

@@ -34,7 +34,7 @@ impl Relay {
         let refused = |refusal| seal.refused(refusal);
         let text = state.text(&message.call.bytes).ok_or_else(|| refused(Refusal::Forged))?;
         let sealed = seal.unseal(&text).map_err(refused)?;
-        let route = self.find(inquiry).await?;
+        let mut route = self.find(inquiry).await?;
         let principal = permit.principal();
         let rename = route.rename.as_ref();
         let origin = Origin::of(&self.parking, principal.clone(), method, message, rename);
@@ -48,9 +48,12 @@ impl Relay {
                 exchange.rebind(message, caller.hears(), origin)?;
                 Ok(*exchange)
             }
-            Held::Wrapped(inner) => self.send(inquiry, route, Some((state.span, inner))).await,
+            Held::Wrapped(inner) => {
+                route.state = Some((state.span, inner));
+                self.send(inquiry, route).await
+            }
             Held::Anew => match Parking::is_willing(&message.call).map_err(refused)? {
-                true => self.send(inquiry, route, None).await,
+                true => self.send(inquiry, route).await,
                 false => {
                     let key = &route.upstream.entry.key;
                     let text = format!("upstream {key:?} wants a url to be opened, and it was not");
