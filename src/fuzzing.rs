@@ -6,10 +6,12 @@
 
 use crate::base::label::{LABEL_CHARS, Label};
 use crate::base::text::{is_harmful, terminal_safe};
+use crate::bridge::canonical;
 pub use crate::bridge::fuzz::bridge;
 pub use crate::catalog::fuzz::{page, param_header};
 pub use crate::config::fuzz::config;
 pub use crate::wire::fuzz::{json, message, splice};
+use crate::wire::json::{Kind, Object, Span, Value, check, decode_string, elements};
 use crate::wire::line::{LineDecoder, LineError, unfold};
 use crate::wire::sse::decode::{Event, EventDecoder, SseError};
 use crate::wire::sse::encode;
@@ -23,6 +25,7 @@ pub type Target = fn(&[u8]);
 /// Every target by the name of its folder in `fuzz/seeds/`. A new parser adds its line here.
 pub const TARGETS: &[(&str, Target)] = &[
     ("bridge", bridge),
+    ("canonical", canonical),
     ("config", config),
     ("header_value", header_value),
     ("json", json),
@@ -54,6 +57,49 @@ fn chunkings(data: &[u8]) -> [Vec<&[u8]>; 3] {
         rest = tail;
     }
     [vec![data], data.chunks(1).collect(), uneven]
+}
+
+/// Digests of JSON: writing it anew changes nothing, saying something else does.
+pub fn canonical(data: &[u8]) {
+    let Ok(value) = check(data) else { return };
+    let digest = |bytes: &[u8]| canonical::digest(bytes, Span::whole(bytes));
+    let of = canonical::digest(data, value.span);
+    let Some(again) = rewritten(data, value) else { return };
+    assert_eq!(digest(&again), of, "written anew");
+    assert_ne!(digest(&[b"[", again.as_slice(), b"]"].concat()), of, "in an array");
+    let other: &[u8] = if value.kind == Kind::Null { b"\"null\"" } else { b"null" };
+    assert_ne!(digest(other), of, "another value");
+}
+
+/// The same value in other words: members in the other order, text in escapes, spaces all over.
+/// `None` for what has no other words: a key twice, a lone surrogate, more than is looked at.
+fn rewritten(data: &[u8], value: Value) -> Option<Vec<u8>> {
+    let escaped = |token: &[u8]| {
+        let text = decode_string(token).ok()?;
+        let units = text.encode_utf16().map(|unit| format!("\\u{unit:04X}"));
+        Some(format!("\"{}\"", units.collect::<String>()).into_bytes())
+    };
+    let (open, parts, close) = match value.kind {
+        Kind::Object => {
+            let object = Object::read(data, value.span).ok()?;
+            let members = object.members.iter().rev().map(|member| {
+                let key = escaped(member.key.of(data))?;
+                Some([&key, b" : ".as_slice(), &rewritten(data, member.value)?].concat())
+            });
+            let members: Option<Vec<_>> = members.collect();
+            (b'{', members.filter(|_| object.duplicate(data).is_none())?, b'}')
+        }
+        Kind::Array => {
+            let elements = elements(data, value.span).ok()?;
+            let elements: Option<Vec<_>> =
+                elements.into_iter().map(|element| rewritten(data, element)).collect();
+            (b'[', elements?, b']')
+        }
+        Kind::String => return escaped(value.span.of(data)),
+        _ => return Some(value.span.of(data).to_vec()),
+    };
+    let parts = parts.join(b" , ".as_slice());
+    Some([&[open, b' '], parts.as_slice(), &[b'\n', close]].concat())
 }
 
 /// Newline framing: any chunking gives what splitting at newlines gives, and holds little.

@@ -112,7 +112,10 @@ fn responded(text: &str, method: &str, ends: &Ends<'_>) -> Result<Bytes, &'stati
         private: ends.more.contains(&"personal"),
     };
     match response(&edit) {
-        Bridged::Edited { splice, .. } => Ok(splice.apply(&message.bytes)),
+        Bridged::Edited { splice, .. } | Bridged::Asks { splice, .. } => {
+            Ok(splice.apply(&message.bytes))
+        }
+        Bridged::Urls(_) => Err("urls"),
         Bridged::Refused(why) => Err(why),
     }
 }

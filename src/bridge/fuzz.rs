@@ -13,6 +13,8 @@ use bytes::Bytes;
 
 /// The slug of the upstream, where several share the endpoint.
 const SLUG: &str = "s";
+/// What clients can be asked for.
+const ASKED: [&str; 3] = ["sampling/createMessage", "elicitation/create", "roots/list"];
 /// The ids and tokens that are put in.
 const ID: &[u8] = b"7001";
 const TOKEN: &[u8] = b"\"7002\"";
@@ -139,6 +141,9 @@ fn model_metadata(ends: &Ends, params: &mut Node) {
     };
     let meta = params.all("_meta").next().map(Node::take_members).map(kept);
     if ends.upstream == Era::Legacy {
+        if meta.is_some() {
+            params.keep(|member| !meta::OF_RETRY.contains(&member.0.as_str()));
+        }
         match meta {
             Some(meta) if meta.is_empty() => params.remove("_meta"),
             Some(meta) => params.all("_meta").for_each(|at| *at = Node::Object(meta.clone())),
@@ -177,10 +182,18 @@ fn response(ends: &Ends, message: &Response) {
             assert_eq!(applied([splice, again], &message.bytes), tree);
             assert_eq!(code.is_some(), message.error_code().is_some());
         }
+        (Bridged::Asks { splice, asks }, Bridged::Asks { splice: again, .. }) => {
+            assert!(relayed && ends.is(Era::Modern, Era::Modern));
+            assert_eq!(applied([splice, again], &message.bytes), tree);
+            assert!(asks.state.is_none_or(|state| state.kind == Kind::String));
+        }
+        (Bridged::Urls(entries), _) => {
+            assert!(!relayed && ends.is(Era::Modern, Era::Legacy) && !entries.is_empty());
+        }
         (Bridged::Refused(why), _) => {
             assert!(!relayed || why.contains("too many members"), "{why}");
         }
-        (Bridged::Edited { .. }, Bridged::Refused(_)) => unreachable!("one edit, two outcomes"),
+        _ => unreachable!("one edit, two outcomes"),
     }
     let _ = (initialize::probe_verdict(message), initialize::read_initialize_result(message));
 }
@@ -226,17 +239,47 @@ fn mapped(ends: &Ends, code: i64, missing_resource: bool) -> Option<i64> {
 
 fn model_result(ends: &Ends, result: &mut Node) -> bool {
     let kind = result.text("resultType");
-    let open = kind.is_some_and(|kind| kind != "complete");
+    let open = kind.as_deref().is_some_and(|kind| kind != "complete");
     match (ends.client.era(), ends.upstream) {
         (Era::Legacy, Era::Modern) if open => return false,
         (Era::Legacy, Era::Modern) if ends.method == Method::ToolsCall => {
             result.keep(|member| member.0 != "structuredContent" || member.2.is_object());
         }
         (Era::Modern, Era::Legacy) => model_hints(ends, result),
+        (Era::Modern, Era::Modern) if kind.as_deref() == Some("input_required") => {
+            return model_asks(ends, result);
+        }
         (Era::Modern, Era::Modern) if !open => model_scope(ends, result),
         _ => {}
     }
     model_content(ends, result)
+}
+
+/// What asks for input says so plainly, and on a shared endpoint the user sees who asks.
+fn model_asks(ends: &Ends, result: &mut Node) -> bool {
+    let states = result.all("requestState").map(|state| state.is_string()).collect::<Vec<_>>();
+    if result.has_duplicates() || states == [false] {
+        return false;
+    }
+    let Some(requests) = result.all("inputRequests").next() else { return !states.is_empty() };
+    let Node::Object(requests) = requests else { return false };
+    requests.iter_mut().all(|(_, _, request)| model_question(ends, request))
+}
+
+fn model_question(ends: &Ends, request: &mut Node) -> bool {
+    let method = request.text("method");
+    if !request.is_object() || !method.as_deref().is_some_and(|name| ASKED.contains(&name)) {
+        return false;
+    }
+    let elicits = method.as_deref() == Some("elicitation/create");
+    let params = request.all("params").next().filter(|params| params.is_object());
+    let message = params.and_then(|params| params.all("message").next());
+    if let (Some(slug), true, Some(message)) = (ends.slug, elicits, message)
+        && let Some(text) = message.as_text()
+    {
+        *message = Node::Scalar(json::string_token(&format!("[{slug}] {text}")));
+    }
+    true
 }
 
 fn model_scope(ends: &Ends, result: &mut Node) {

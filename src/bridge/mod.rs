@@ -4,9 +4,11 @@
 //! names and URIs where several upstreams share one endpoint; protocol metadata and error codes
 //! where the eras differ. Everything else stays byte for byte.
 
+pub mod canonical;
 mod content;
 pub(crate) mod fuzz;
 pub mod initialize;
+pub mod input;
 pub mod listen;
 pub mod notification;
 pub mod question;

@@ -91,17 +91,33 @@ impl Question {
 
     /// The parameters for the client. Where several servers share the endpoint, the user must see
     /// which one asks (client/elicitation, "User Interaction Model").
-    fn shown(&self, space: Option<&str>) -> Option<Bytes> {
+    pub(super) fn shown(&self, space: Option<&str>) -> Option<Bytes> {
         let params = self.params.as_ref()?;
         let (Method::Elicit, Some(slug)) = (self.method, space) else {
             return Some(params.clone());
         };
-        let (Some(message), Some(text)) = (self.member("message"), self.text("message")) else {
-            return Some(params.clone());
-        };
+        let Some((message, token)) = self.signed(slug) else { return Some(params.clone()) };
         let mut splice = Splice::new();
-        splice.replace(message.span, &json::string_token(&format!("[{slug}] {text}")));
+        splice.replace(message, &token);
         Some(splice.apply(params))
+    }
+
+    /// Where the message for the user stands in the parameters, and the same with the upstream's
+    /// name in front.
+    pub(super) fn signed(&self, slug: &str) -> Option<(Span, Vec<u8>)> {
+        let (message, text) = (self.member("message")?, self.text("message")?);
+        Some((message.span, json::string_token(&format!("[{slug}] {text}"))))
+    }
+
+    /// What the server hears when nobody has answered: that the user has not, or that it failed.
+    pub fn given_up(&self) -> Reply {
+        match self.method {
+            Method::Elicit => Reply::Result(Bytes::from_static(b"{\"action\":\"cancel\"}")),
+            _ => {
+                let error = b"{\"code\":-32603,\"message\":\"nobody has answered in time\"}";
+                Reply::Error(Bytes::from_static(error))
+            }
+        }
     }
 
     /// The question as a request to a legacy client.

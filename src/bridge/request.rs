@@ -1,7 +1,7 @@
 //! A client's request as its upstream gets it.
 
 use crate::mcp::{Era, LogLevel, Method, Revision, Routing, meta};
-use crate::wire::json::{Key, Kind, Object, Span, Value};
+use crate::wire::json::{self, Key, Kind, Object, Span, Value};
 use crate::wire::jsonrpc::{Call, Request};
 use crate::wire::splice::Splice;
 
@@ -118,23 +118,30 @@ fn routed_by(call: &Call) -> Option<Span> {
 
 /// The members of `_meta` that describe the request itself.
 fn own(call: &Call, meta: &Object) -> Vec<usize> {
-    let is_own = |key: Key| {
-        meta::OF_REQUEST.iter().any(|own| crate::wire::json::key_is(&call.bytes, key, own))
-    };
+    let is_own = |key: Key| meta::OF_REQUEST.iter().any(|own| json::key_is(&call.bytes, key, own));
     let members = meta.members.iter().enumerate();
     members.filter(|(_, member)| is_own(member.key)).map(|(index, _)| index).collect()
 }
 
-/// Legacy servers know no metadata of requests; a `_meta` that held nothing else goes with it.
+/// Legacy servers know no metadata of requests and no retries; a `_meta` that held nothing else goes
+/// with it.
 fn remove_metadata(call: &Call, splice: &mut Splice) {
     let (Some(params), Some(meta)) = (&call.params, &call.meta) else { return };
+    let is_of_retry =
+        |key: Key| meta::OF_RETRY.iter().any(|name| json::key_is(&call.bytes, key, name));
     let removed = own(call, meta);
-    if removed.len() < meta.members.len() {
+    let keeps_meta = removed.len() < meta.members.len();
+    let goes = |member: &json::Member| {
+        is_of_retry(member.key) || !keeps_meta && member.value.span == meta.span
+    };
+    let members = params.members.iter().enumerate();
+    let gone: Vec<usize> = members.filter(|(_, m)| goes(m)).map(|(index, _)| index).collect();
+    if keeps_meta {
         splice.edit_members(meta, &removed, &[]);
-        return;
     }
-    let whole = params.members.iter().position(|member| member.value.span == meta.span);
-    splice.edit_members(params, whole.as_slice(), &[]);
+    if !gone.is_empty() {
+        splice.edit_members(params, &gone, &[]);
+    }
 }
 
 fn add_metadata(call: &Call, stamp: Option<&Stamp>, splice: &mut Splice) {

@@ -1,6 +1,7 @@
 //! An upstream's response as the client gets it.
 
 use crate::bridge::content::{Content, marked, objects};
+use crate::bridge::input::{Asks, Entry, urls};
 use crate::mcp::{Era, Method, Revision};
 use crate::wire::json::{self, JsonError, Kind, Member, Object, Value};
 use crate::wire::jsonrpc::{Outcome, Response};
@@ -35,6 +36,15 @@ pub enum Bridged {
         /// The error code that the client sees.
         code: Option<i64>,
     },
+    /// The upstream asks the client for input. Its own state is still to be edited.
+    Asks {
+        /// The other edits.
+        splice: Splice,
+        /// What it asks for.
+        asks: Asks,
+    },
+    /// The upstream wants URLs to be opened, and to be called again.
+    Urls(Vec<Entry>),
     /// It cannot be said to this client, and why.
     Refused(&'static str),
 }
@@ -66,6 +76,9 @@ fn bridge_result(edit: &ResponseEdit<'_>, result: &Object, mut splice: Splice) -
             unstructure(edit, result, &mut splice);
         }
         (Era::Modern, Era::Legacy) => complete(edit, result, &mut splice),
+        (Era::Modern, Era::Modern) if kind.as_deref() == Some(INPUT_REQUIRED) => {
+            return asks(edit, result, splice);
+        }
         (Era::Modern, Era::Modern) if edit.private && kind.is_none_or(|kind| kind == COMPLETE) => {
             make_private(edit, result, &mut splice);
         }
@@ -84,6 +97,23 @@ fn bridge_result(edit: &ResponseEdit<'_>, result: &Object, mut splice: Splice) -
         Err(_) => Bridged::Refused("its result has too many members to be read"),
     }
 }
+
+/// The upstream asks for input: the user must see who asks where several share the endpoint.
+fn asks(edit: &ResponseEdit<'_>, result: &Object, mut splice: Splice) -> Bridged {
+    let asks = match Asks::read(&edit.response.bytes, result) {
+        Ok(asks) => asks,
+        Err(why) => return Bridged::Refused(why),
+    };
+    for (question, at) in asks.questions.iter().filter(|(q, _)| q.method == Method::Elicit) {
+        if let Some((message, signed)) = edit.space.and_then(|slug| question.signed(slug)) {
+            splice.replace(message.shifted(*at), &signed);
+        }
+    }
+    Bridged::Asks { splice, asks }
+}
+
+/// `resultType` of a result that asks for input.
+const INPUT_REQUIRED: &str = "input_required";
 
 /// `resultType` of a final result.
 const COMPLETE: &str = "complete";
@@ -160,7 +190,10 @@ fn bridge_error(edit: &ResponseEdit<'_>, error: &Object, code: i64, mut splice: 
     let mapped = match (edit.client.era(), edit.upstream, code) {
         (_, _, -32020 | -32022) => return Bridged::Refused(HOP_BY_HOP),
         (Era::Modern, Era::Legacy, -32042) => {
-            return Bridged::Refused("it wants a url to be opened first");
+            return match urls(bytes, error) {
+                Some(entries) => Bridged::Urls(entries),
+                None => Bridged::Refused("it wants a url to be opened first"),
+            };
         }
         (Era::Modern, Era::Legacy, -32002) => -32602,
         // what a legacy server chose freely means something else in the modern era
@@ -234,7 +267,8 @@ mod tests {
                 private: self.private,
             };
             match super::response(&edit) {
-                Bridged::Edited { splice, .. } => {
+                Bridged::Urls(_) => Err("urls"),
+                Bridged::Edited { splice, .. } | Bridged::Asks { splice, .. } => {
                     let bytes = splice.apply(&response.bytes);
                     Ok(String::from_utf8(bytes.to_vec()).expect("utf-8"))
                 }

@@ -7,7 +7,7 @@ use crate::downstream::http::guard::Guard;
 use crate::downstream::{Front, Sessions, http, session};
 use crate::mcp::ListKind;
 use crate::net::listen::{ListenLimits, Listener};
-use crate::relay::{Endpoint, Hub, Relay, World};
+use crate::relay::{Endpoint, Hub, Parking, Relay, World};
 use crate::sys::random::Random;
 use crate::sys::spawn::Spawner;
 use crate::task::{Scope, Token};
@@ -80,7 +80,9 @@ impl Gateway {
         for (upstream, commands) in upstreams.into_iter().zip(commands) {
             start_upstream(&scope, upstream, commands, tools.clone());
         }
-        let relay = Relay::new(worlds.clone(), hub);
+        let parked = Arc::new(scope.child("parked calls"));
+        let parking = Arc::new(Parking::new(Arc::clone(&random), parked));
+        let relay = Relay::new(worlds.clone(), hub, parking);
         serve(&scope, &config, relay, random, listeners);
         Self { scope, worlds }
     }

@@ -2,4 +2,4 @@
 
 mod permit;
 
-pub use permit::Permit;
+pub use permit::{Permit, Principal};

@@ -1,6 +1,26 @@
 //! The proof that a request may be served. Whatever reaches an upstream on a client's behalf
 //! takes a [`Permit`], so that an unauthenticated path does not compile.
 
+use std::borrow::Cow;
+
+/// Who a permit was given to, as an opaque name: what one principal was given is worth nothing in
+/// the hands of another.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Principal(Cow<'static, str>);
+
+impl Principal {
+    /// The name, for being sealed or hashed; never for being logged.
+    pub fn as_bytes(&self) -> &[u8] {
+        self.0.as_bytes()
+    }
+
+    /// Somebody else, for tests.
+    #[cfg(test)]
+    pub(crate) fn named(name: &'static str) -> Self {
+        Self(Cow::Borrowed(name))
+    }
+}
+
 /// Who is asking, as far as it was established.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Permit {
@@ -18,6 +38,13 @@ impl Permit {
     /// that only this machine can connect.
     pub fn dangerously_for_anyone_on_this_machine() -> Self {
         Self { subject: Subject::AnyoneOnThisMachine }
+    }
+
+    /// Who it was given to. All who need no authentication are one principal.
+    pub fn principal(&self) -> Principal {
+        match self.subject {
+            Subject::AnyoneOnThisMachine => Principal(Cow::Borrowed("")),
+        }
     }
 
     /// Whether results may only be cached for this caller.

@@ -95,6 +95,16 @@ impl Asking {
         }
     }
 
+    /// A reply that is there already, with the request that it answers.
+    pub(super) fn ready(&mut self) -> Option<(RequestId, Reply)> {
+        loop {
+            let (number, reply) = self.receiver.try_recv().ok()?;
+            if let Some(request) = self.waiting.remove(&number) {
+                return Some((request, reply));
+            }
+        }
+    }
+
     /// The upstream does not wait for an answer any more; the number of its question.
     pub(super) fn withdraw(&mut self, request: &RequestId) -> Option<u64> {
         let found = self.waiting.iter().find(|(_, waiting)| *waiting == request);

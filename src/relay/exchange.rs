@@ -3,21 +3,29 @@
 //! Whoever owns the [`Exchange`] decides what a disconnect means: dropping it cancels the request
 //! upstream and frees its slot.
 
+use crate::bridge::input::{Asks, Entry, input_required};
 use crate::bridge::notification;
 use crate::bridge::question::{Question, Reply};
+use crate::bridge::request::progress_token;
 use crate::bridge::response::{Bridged, ResponseEdit, response};
 use crate::mcp::{ClientCapabilities, Era, ListKind, LogLevel, Method, Revision};
 use crate::relay::asking::{ANSWER_TIME, Asked, Asking};
 use crate::relay::attempt::Attempt;
+use crate::relay::parking::{Origin, PARK_TIME, Paused, STATE_TIME};
+use crate::relay::seal::{Held, MAX_INNER};
 use crate::upstream::{CallError, Event, Link, Ticket, Upstream};
 use crate::wire::jsonrpc::error::{result_json, result_pieces};
 use crate::wire::jsonrpc::{Code, Notification, Rejected, Request, RequestId, Response};
+use crate::wire::splice::Splice;
 use bytes::Bytes;
 use std::pin::Pin;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 use tokio::sync::Notify;
 use tokio::time::{Instant, Sleep};
+
+/// How long before the end of a call nobody can be asked any more: its upstream is told.
+const LAST_WORDS: Duration = Duration::from_millis(500);
 
 /// Up to this size an answer is written in one piece; larger ones in slices, without a copy.
 const COPY_BELOW: usize = 16 << 10;
@@ -113,6 +121,11 @@ impl Deadline {
         self.due = (Instant::now() + self.idle).min(self.end);
     }
 
+    /// Only the end counts.
+    fn pause(&mut self) {
+        self.due = self.end;
+    }
+
     /// A person is asked: that is no idle time.
     fn allow(&mut self, time: Duration) {
         self.due = (Instant::now() + time).min(self.end);
@@ -154,7 +167,12 @@ pub(super) struct Ends {
     pub(super) personal: bool,
     /// What the client can be asked for.
     pub(super) capabilities: ClientCapabilities,
+    /// Of a request that its client can repeat (MCP 2026-07-28 basic/patterns/mrtr).
+    pub(super) origin: Option<Origin>,
 }
+
+/// What came of a call while it was parked.
+type Late = Box<Result<Response, CallError>>;
 
 /// One request on its way.
 #[derive(Debug)]
@@ -166,6 +184,11 @@ pub struct Exchange {
     cancel: Arc<Cancel>,
     /// `None` until the upstream asks something.
     asking: Option<Box<Asking>>,
+    /// Questions that the client did not answer, and is asked again.
+    again: Vec<Asked>,
+    /// How often it was parked.
+    pub(super) rounds: u32,
+    late: Option<Late>,
     /// Its place among the requests under way at the upstream.
     _ticket: Ticket,
 }
@@ -190,7 +213,20 @@ impl Exchange {
         let timeouts = &ends.upstream.entry.timeouts;
         let deadline = Deadline::new(timeouts.idle, timeouts.total);
         let (call, cancel) = (Some(call), Arc::default());
-        Self { ends, call, deadline, progress: None, cancel, asking: None, _ticket: ticket }
+        let (again, rounds, late) = (Vec::new(), 0, None);
+        let _ticket = ticket;
+        Self {
+            ends,
+            call,
+            deadline,
+            progress: None,
+            cancel,
+            asking: None,
+            again,
+            rounds,
+            late,
+            _ticket,
+        }
     }
 
     /// The same exchange, which this ends.
@@ -202,15 +238,10 @@ impl Exchange {
     /// between two polls, and nothing is lost. [`Step::Quiet`] when nothing comes for `patience`.
     pub async fn next(&mut self, patience: Duration) -> Step {
         loop {
-            let Some(call) = &mut self.call else { return Step::Cancelled };
-            let turn = tokio::select! {
-                biased;
-                event = call.next() => Turn::Event(event),
-                () = self.cancel.cancelled() => Turn::Cancelled,
-                (request, reply) = replied(&mut self.asking) => Turn::Reply(request, reply),
-                () = self.deadline.timer(patience) => Turn::Rings,
-            };
-            match turn {
+            if let Some(asked) = self.again.pop() {
+                return Step::Ask(asked);
+            }
+            match self.turn(patience).await {
                 Turn::Event(Ok(Event::Notification(notification))) => {
                     if let Some(step) = self.notification(&notification) {
                         return step;
@@ -241,6 +272,121 @@ impl Exchange {
                 }
             }
         }
+    }
+
+    async fn turn(&mut self, patience: Duration) -> Turn {
+        if let Some(late) = self.late.take() {
+            return Turn::Event(late.map(Event::Response));
+        }
+        let Some(call) = &mut self.call else { return Turn::Cancelled };
+        tokio::select! {
+            biased;
+            event = call.next() => Turn::Event(event),
+            () = self.cancel.cancelled() => Turn::Cancelled,
+            (request, reply) = replied(&mut self.asking) => Turn::Reply(request, reply),
+            () = self.deadline.timer(patience) => Turn::Rings,
+        }
+    }
+
+    /// What matters of a parked call: that its upstream asks more, or takes a question back. Its
+    /// end is kept for later. Cancel safe.
+    pub(super) async fn idle(&mut self) -> Step {
+        loop {
+            if self.late.is_some() || self.call.is_none() {
+                std::future::pending::<()>().await;
+            }
+            let turn = self.turn(Duration::MAX).await;
+            self.deadline.pause();
+            let step = match turn {
+                Turn::Event(Ok(Event::Notification(notification))) => {
+                    self.notification(&notification)
+                }
+                Turn::Event(Ok(Event::Request(request))) => self.asked(&request).map(Step::Ask),
+                Turn::Event(Ok(Event::Response(response))) => self.end(Ok(response)),
+                Turn::Event(Err(error)) => self.end(Err(error)),
+                Turn::Rings => self.end(Err(CallError::TimedOut)),
+                Turn::Reply(request, reply) => {
+                    self.reply(&request, &reply);
+                    None
+                }
+                Turn::Cancelled => self.end(Err(CallError::TimedOut)),
+            };
+            self.deadline.pause();
+            if let Some(step @ (Step::Ask(_) | Step::Withdraw(_))) = step {
+                return step;
+            }
+        }
+    }
+
+    fn end(&mut self, late: Result<Response, CallError>) -> Option<Step> {
+        self.call = None;
+        self.late = Some(Box::new(late));
+        None
+    }
+
+    /// Stops the clock of a call that is to be parked; what it needs for that. `None` for one that
+    /// cannot be.
+    pub(super) fn pause(&mut self) -> Option<Paused> {
+        let origin = self.ends.origin.take()?;
+        self.rounds += 1;
+        self.deadline.pause();
+        let now = Instant::now();
+        let last = self.deadline.end.checked_sub(LAST_WORDS).unwrap_or(now);
+        Some((origin, self.ends.id.clone(), last.min(now + PARK_TIME)))
+    }
+
+    /// The clock runs again.
+    pub(super) fn go_on(&mut self) {
+        self.deadline.extend();
+    }
+
+    /// A call that was parked belongs to this request now.
+    ///
+    /// # Errors
+    /// -32603 when its upstream has gone meanwhile.
+    pub(super) fn rebind(
+        &mut self,
+        request: &Request,
+        level: Option<LogLevel>,
+        origin: Origin,
+    ) -> Result<(), Rejected> {
+        if let Some(Err(error)) = self.late.as_deref() {
+            self.ends.upstream.report(error, &self.ends.link);
+            let key = &self.ends.upstream.entry.key;
+            let text =
+                format!("upstream {key:?} has lost the call: call again without requestState");
+            return Err(Rejected::new(Code::Internal, text));
+        }
+        self.ends.id = request.id.clone();
+        let token = progress_token(&request.call);
+        self.ends.token = token.map(|token| request.call.slice(token.span));
+        (self.ends.level, self.ends.origin, self.progress) = (level, Some(origin), None);
+        self.go_on();
+        Ok(())
+    }
+
+    /// These questions are asked once more.
+    pub(super) fn ask_again(&mut self, questions: Vec<Asked>) {
+        self.again = questions;
+    }
+
+    /// Ends a call whose client has not come back, as if the user had not answered.
+    pub(super) fn give_up(mut self, open: impl Iterator<Item = Asked>) {
+        for asked in open {
+            let reply = asked.question.given_up();
+            asked.answer(reply);
+        }
+        while let Some((request, reply)) = self.asking.as_mut().and_then(|a| a.ready()) {
+            self.reply(&request, &reply);
+        }
+    }
+
+    pub(super) fn origin(&self) -> Option<&Origin> {
+        self.ends.origin.as_ref()
+    }
+
+    pub(super) fn slug(&self) -> &str {
+        self.ends.upstream.slug()
     }
 
     fn notification(&mut self, notification: &Notification) -> Option<Step> {
@@ -330,7 +476,45 @@ impl Exchange {
                 };
                 Answer { body, error: code }
             }
+            Bridged::Asks { splice, asks } => self.asks(upstream, splice, &asks),
+            Bridged::Urls(entries) => self.urls(&entries),
             Bridged::Refused(why) => self.fail(why),
+        }
+    }
+
+    /// A modern upstream asks for input: its state becomes ours.
+    fn asks(&self, upstream: &Response, mut splice: Splice, asks: &Asks) -> Answer {
+        let Some(origin) = self.origin() else {
+            return self.fail("it asks for input where nobody can be asked");
+        };
+        let able = |(question, _): &(Question, _)| question.check(&self.ends.capabilities);
+        if let Err(why) = asks.questions.iter().try_for_each(able) {
+            return self.fail(why);
+        }
+        if let Some(state) = asks.state {
+            if state.span.len() > MAX_INNER {
+                return self.fail("it asks for input with a state that is too large");
+            }
+            let inner = Bytes::copy_from_slice(state.span.of(&upstream.bytes));
+            let expires = Instant::now() + STATE_TIME;
+            let sealed = origin.seal(Held::Wrapped(inner), self.slug(), expires);
+            splice.replace(state.span, format!("\"{sealed}\"").as_bytes());
+        }
+        Answer { body: vec![splice.apply(&upstream.bytes)], error: None }
+    }
+
+    /// A legacy upstream wants URLs to be opened before it is called again.
+    fn urls(&self, entries: &[Entry]) -> Answer {
+        let able = |(_, question): &Entry| question.check(&self.ends.capabilities).is_ok();
+        match self.origin() {
+            Some(origin) if entries.iter().all(able) => {
+                let state = origin.seal(Held::Anew, self.slug(), Instant::now() + STATE_TIME);
+                let entries: Vec<(&str, &Question)> =
+                    entries.iter().map(|(key, question)| (key.as_str(), question)).collect();
+                let space = self.ends.prefixed.then(|| self.slug());
+                Answer::result(&self.ends.id, &input_required(&entries, space, &state))
+            }
+            _ => self.fail("it wants a url to be opened first"),
         }
     }
 

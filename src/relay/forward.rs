@@ -12,10 +12,12 @@ use crate::oauth::Permit;
 use crate::relay::Hub;
 use crate::relay::attempt::{Again, Attempt};
 use crate::relay::exchange::{Ends, Exchange};
+use crate::relay::parking::{Origin, Parking};
+use crate::relay::retry;
 use crate::relay::world::{Endpoint, World};
 use crate::task::within;
 use crate::upstream::{Link, Outbound, State, Upstream};
-use crate::wire::json;
+use crate::wire::json::{self, Span};
 use crate::wire::jsonrpc::{Code, Rejected, Request, id};
 use bytes::Bytes;
 use std::borrow::Cow;
@@ -48,7 +50,7 @@ const UNASKED: LogLevel = LogLevel::Info;
 impl Caller {
     /// From which level on it gets log messages. While a legacy client has not said, the server
     /// chooses (2025-11-25 server/utilities/logging); a modern one gets none then.
-    fn hears(&self) -> Option<LogLevel> {
+    pub(super) fn hears(&self) -> Option<LogLevel> {
         let unasked = (self.revision.era() == Era::Legacy).then_some(UNASKED);
         self.level.or(unasked)
     }
@@ -60,15 +62,29 @@ pub struct Relay {
     worlds: watch::Receiver<Arc<World>>,
     /// Notifications outside requests.
     pub hub: Arc<Hub>,
+    /// Calls that wait for their clients.
+    pub(super) parking: Arc<Parking>,
+}
+
+/// One request, with who asks and where.
+#[derive(Clone, Copy)]
+pub(super) struct Inquiry<'a> {
+    pub(super) permit: &'a Permit,
+    pub(super) endpoint: Endpoint,
+    pub(super) caller: &'a Caller,
+    pub(super) method: Method,
+    pub(super) message: &'a Request,
 }
 
 /// Where one request goes.
 pub(super) struct Route {
     pub(super) upstream: Arc<Upstream>,
     /// The JSON string token that replaces the name or URI; `None` where it stays.
-    rename: Option<Bytes>,
+    pub(super) rename: Option<Bytes>,
     /// For `Mcp-Param-*`.
     pub(super) target: Option<Target>,
+    /// What stands in the place of the `requestState` at this span.
+    pub(super) state: Option<(Span, Bytes)>,
 }
 
 fn unknown(what: &str, name: &str) -> Rejected {
@@ -77,8 +93,8 @@ fn unknown(what: &str, name: &str) -> Rejected {
 
 impl Relay {
     /// A relay over the worlds that are published.
-    pub fn new(worlds: watch::Receiver<Arc<World>>, hub: Arc<Hub>) -> Self {
-        Self { worlds, hub }
+    pub fn new(worlds: watch::Receiver<Arc<World>>, hub: Arc<Hub>, parking: Arc<Parking>) -> Self {
+        Self { worlds, hub, parking }
     }
 
     /// The present state of everything.
@@ -165,10 +181,10 @@ impl Relay {
         self.worlds.borrow().behind(endpoint).iter().any(|upstream| upstream.is_being_started())
     }
 
-    /// Sends a request to its upstream.
+    /// Sends a request to its upstream, or goes on with the one that it is the retry of.
     ///
     /// # Errors
-    /// -32602 for what is not offered, -32601 for what the upstream does not do, -32603 when it
+    /// -32602 for what is not offered and for a retry that is none, -32601 for what the upstream does not do, -32603 when it
     /// cannot be reached.
     pub async fn begin(
         &self,
@@ -178,7 +194,21 @@ impl Relay {
         method: Method,
         message: &Request,
     ) -> Result<Exchange, Rejected> {
-        let route = self.find(endpoint, caller, method, message).await?;
+        let inquiry = Inquiry { permit, endpoint, caller, method, message };
+        if let Some(state) = retry::state(caller, method, message) {
+            return Box::pin(self.again(inquiry, state)).await;
+        }
+        let route = self.find(inquiry).await?;
+        self.send(inquiry, route).await
+    }
+
+    /// Sends a request where it goes.
+    pub(super) async fn send(
+        &self,
+        inquiry: Inquiry<'_>,
+        route: Route,
+    ) -> Result<Exchange, Rejected> {
+        let Inquiry { permit, endpoint, caller, method, message } = inquiry;
         let upstream = &route.upstream;
         let link = upstream.connection().await.ok_or_else(|| unavailable(upstream))?;
         if let Some(level) = caller.level {
@@ -208,6 +238,7 @@ impl Relay {
             level: caller.hears(),
             personal: permit.is_personal(),
             capabilities: caller.capabilities,
+            origin: self.origin(inquiry, &route),
         };
         let again = Again::is_of_use(&link, method).then(|| {
             let (caller, message, link) = (caller.clone(), message.clone(), Arc::downgrade(&link));
@@ -218,14 +249,18 @@ impl Relay {
 }
 
 impl Relay {
+    /// What is kept of a request of a modern client, in case its upstream asks something.
+    fn origin(&self, inquiry: Inquiry<'_>, route: &Route) -> Option<Origin> {
+        let Inquiry { permit, caller, method, message, .. } = inquiry;
+        if caller.revision.era() == Era::Legacy {
+            return None;
+        }
+        Origin::of(&self.parking, permit.principal(), method, message, route.rename.as_ref())
+    }
+
     /// Where a request goes. What is not known yet may belong to an upstream that is starting.
-    async fn find(
-        &self,
-        endpoint: Endpoint,
-        caller: &Caller,
-        method: Method,
-        message: &Request,
-    ) -> Result<Route, Rejected> {
+    pub(super) async fn find(&self, inquiry: Inquiry<'_>) -> Result<Route, Rejected> {
+        let Inquiry { endpoint, caller, method, message, .. } = inquiry;
         let world = self.world();
         let subject = subject(method, message)?;
         let found = route(&world, endpoint, caller, method, message, &subject);
@@ -347,7 +382,7 @@ fn route(
                 return Err(unknown("tool", subject));
             }
             let target = is_call.then(|| target(world, endpoint, subject)).flatten();
-            Ok(Route { upstream: Arc::clone(upstream), rename: None, target })
+            Ok(Route { upstream: Arc::clone(upstream), rename: None, target, state: None })
         }
         Endpoint::Aggregate => aggregate_route(world, caller, method, message, subject),
     }
@@ -407,7 +442,7 @@ fn aggregate_route(
         }
     };
     let upstream = world.upstreams.get(at).ok_or_else(gone)?;
-    Ok(Route { upstream: Arc::clone(upstream), rename: Some(rename), target })
+    Ok(Route { upstream: Arc::clone(upstream), rename: Some(rename), target, state: None })
 }
 
 /// Whether requests about such entries are as unknown here as the list itself.
@@ -466,7 +501,10 @@ pub(super) fn prepare(
         rename: route.rename.as_deref(),
         stamp: stamp.as_ref(),
     };
-    let splice = request::request(&edit);
+    let mut splice = request::request(&edit);
+    if let (Some((at, state)), Era::Modern) = (&route.state, link.era()) {
+        splice.replace(*at, state); // a legacy upstream gets none
+    }
     let body = match message.call.bytes.len() {
         0..COPY_BELOW => vec![splice.apply(&message.call.bytes)],
         _ => splice.chunks(&message.call.bytes),

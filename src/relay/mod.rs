@@ -6,6 +6,9 @@ pub mod exchange;
 pub mod forward;
 pub mod hub;
 pub mod outlet;
+pub mod parking;
+mod retry;
+pub mod seal;
 pub mod world;
 
 pub use asking::Asked;
@@ -13,4 +16,5 @@ pub use exchange::{Answer, Cancel, Exchange, Step};
 pub use forward::{Caller, Relay};
 pub use hub::Hub;
 pub use outlet::Outlet;
+pub use parking::{Parking, Parting};
 pub use world::{Endpoint, World};

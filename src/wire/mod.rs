@@ -1,5 +1,6 @@
 //! Bytes and their grammar: JSON, JSON-RPC, lines, SSE, header values (pure, fuzzed).
 
+pub mod crypto;
 #[doc(hidden)]
 pub mod fuzz;
 pub mod header;

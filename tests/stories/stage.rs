@@ -52,6 +52,15 @@ impl Upstream {
         }
     }
 
+    /// Waits until what it has received so far is enough.
+    pub(crate) async fn until(&self, what: &str, enough: impl Fn(&[String]) -> bool) {
+        let end = std::time::Instant::now() + crate::support::BOUND;
+        while !enough(&self.received()) {
+            assert!(std::time::Instant::now() < end, "waited in vain for {what}");
+            tokio::time::sleep(std::time::Duration::from_millis(5)).await; // a file gives no event
+        }
+    }
+
     /// Waits until whatever it announces outside requests finds its way to the proxy.
     pub(crate) async fn heard(&self) {
         match self {

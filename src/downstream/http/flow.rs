@@ -8,7 +8,7 @@ use crate::downstream::http::{Front, deliver};
 use crate::downstream::replay::frame;
 use crate::downstream::session::{Flight, Session, Speech};
 use crate::net::body::{Disconnected, FrameSender, Outgoing};
-use crate::relay::{Answer, Asked, Exchange, Step};
+use crate::relay::{Answer, Asked, Exchange, Parting, Step};
 use crate::wire::sse::encode;
 use bytes::Bytes;
 use http::Response;
@@ -101,8 +101,20 @@ impl Flow {
     }
 
     async fn next(&mut self, patience: Duration) -> Step {
-        let Some(exchange) = &mut self.exchange else { return Step::Cancelled };
-        let step = exchange.next(patience).await;
+        let step = loop {
+            let Some(exchange) = &mut self.exchange else { return Step::Cancelled };
+            match exchange.next(patience).await {
+                // a modern client is asked by the end of its request
+                Step::Ask(asked) if self.flight.is_none() => {
+                    let Some(exchange) = self.exchange.take() else { return Step::Cancelled };
+                    match Box::pin(exchange.park(asked)).await {
+                        Parting::Answer(answer) => return Step::Answer(answer),
+                        Parting::Onward(exchange) => self.exchange = Some(*exchange),
+                    }
+                }
+                step => break step,
+            }
+        };
         if matches!(step, Step::Answer(_) | Step::Cancelled) {
             self.exchange = None;
         }

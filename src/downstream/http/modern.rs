@@ -11,7 +11,7 @@ use crate::oauth::Permit;
 use crate::relay::{Answer, Caller, Endpoint, Hub, Outlet};
 use crate::task::join;
 use crate::wire::header;
-use crate::wire::json::{self, Kind};
+use crate::wire::json::{self, Kind, Object};
 use crate::wire::jsonrpc::{Call, Code, Message, Rejected, Request};
 use crate::wire::sse::encode;
 use bytes::Bytes;
@@ -71,7 +71,7 @@ async fn respond(
     method: Method,
     request: &Request,
 ) -> Result<Response<Outgoing>, Rejected> {
-    let caller = caller(request, accept)?;
+    let caller = caller(method, request, accept)?;
     let result = match method.route() {
         Routing::Discover => discover(front, permit, endpoint).await?.into(),
         Routing::List(kind) => front.relay.list(permit, endpoint, kind, &caller, request).await?,
@@ -84,7 +84,7 @@ async fn respond(
     Ok(answer::complete(Answer::result(&request.id, result), accept, modern_status))
 }
 
-fn caller(request: &Request, accept: Accept) -> Result<Caller, Rejected> {
+fn caller(method: Method, request: &Request, accept: Accept) -> Result<Caller, Rejected> {
     let level = match request.call.meta_value(meta::LOG_LEVEL) {
         None => None,
         Some(value) => {
@@ -94,8 +94,22 @@ fn caller(request: &Request, accept: Accept) -> Result<Caller, Rejected> {
             })?)
         }
     };
-    let capabilities = ClientCapabilities::default();
+    let capabilities = if method.mcp_name_param().is_some() {
+        capabilities(&request.call)
+    } else {
+        ClientCapabilities::default()
+    };
     Ok(Caller { revision: Revision::MODERN, level, streams: accept.stream, capabilities })
+}
+
+/// What the client can be asked for because of this request. Most declare nothing.
+fn capabilities(call: &Call) -> ClientCapabilities {
+    let declared = call.meta_value(meta::CLIENT_CAPABILITIES);
+    let declared = declared.filter(|declared| declared.span.len() > "{}".len());
+    let declared = declared.and_then(|declared| Object::read(&call.bytes, declared.span).ok());
+    declared.map_or_else(ClientCapabilities::default, |object| {
+        ClientCapabilities::read(&call.bytes, &object)
+    })
 }
 
 /// The checks that the specification wants before anything is done, in its order: required

@@ -105,3 +105,4 @@ pub(crate) fn modern_body(id: u64, method: &str, params: Value) -> String {
     let params = Modern::new("").with_meta(params);
     json!({ "jsonrpc": "2.0", "id": id, "method": method, "params": params }).to_string()
 }
+mod request_states_are_bound;

@@ -140,7 +140,8 @@ async fn line_breaks_between_tokens() {
     }
 }
 
-/// What only the newest era has goes from end to end untouched.
+/// What only the newest era has goes from end to end untouched, but for the state, which is ours
+/// while the client carries it, and the name of who asks where there are several.
 #[tokio::test]
 async fn between_modern_ends_input_is_asked_for_and_given() {
     let asked = r#"{"resultType":"input_required" , "inputRequests":{"k\u0031":{"method":"elicitation/create","params":{"message":"who? sl__x mem:a","mode":"form","requestedSchema":{"type":"object","$defs":{"$anchor":"x"}}}}},"requestState":"st\u0061te\/"}"#;
@@ -148,20 +149,31 @@ async fn between_modern_ends_input_is_asked_for_and_given() {
         "tools/call:ask": [{ "line": format!(r#"{{"jsonrpc":"2.0","id":$id,"result":{asked}}}"#) }],
     }}))
     .await;
+    let theirs = r#""st\u0061te\/""#;
     for case in stage.cases().iter().filter(|case| case.era == "modern") {
         let client = case.client().await;
         let meta = r#""_meta":{"io.modelcontextprotocol/protocolVersion":"2026-07-28","io.modelcontextprotocol/clientCapabilities":{"elicitation":{"form":{} }}}"#;
         let name = case.name("ask");
-        let request = |id: &str, name: &str| {
+        let request = |id: &str, name: &str, retry: &str| {
             format!(
-                r#"{{"jsonrpc":"2.0","id":{id},"method":"tools/call","params":{{"name":"{name}",{meta},"inputResponses":{{"k\u0031":{{"action":"accept","content":{{"n":1.0e5}}}}}},"requestState":"st\u0061te\/"}}}}"#
+                r#"{{"jsonrpc":"2.0","id":{id},"method":"tools/call","params":{{"name":"{name}",{meta}{retry}}}}}"#
             )
         };
-        let reply = client.send(&request("1", &name)).await;
-        let expected = format!(r#"{{"jsonrpc":"2.0","id":1,"result":{asked}}}"#);
+        let reply = client.send(&request("1", &name, "")).await;
+        let ours = reply.result()["requestState"].to_string();
+        assert!(!ours.contains("state"), "{case}: {ours}");
+        let who = if case.aggregate { format!("[{}] who?", case.kind) } else { "who?".to_owned() };
+        let shown = asked.replace(theirs, &ours).replace("who?", &who);
+        let expected = format!(r#"{{"jsonrpc":"2.0","id":1,"result":{shown}}}"#);
         assert_eq!(reply.texts, [expected], "{case}");
+        let retry = |state: &str| {
+            format!(
+                r#","inputResponses":{{"k\u0031":{{"action":"accept","content":{{"n":1.0e5}}}}}},"requestState":{state}"#
+            )
+        };
+        client.send(&request("2", &name, &retry(&ours))).await;
         let received = case.upstream.last_with("inputResponses");
         let id = serde_json::from_str::<Value>(&received).expect("JSON")["id"].to_string();
-        assert_eq!(received, request(&id, "ask"), "{case}");
+        assert_eq!(received, request(&id, "ask", &retry(theirs)), "{case}");
     }
 }

@@ -1,0 +1,341 @@
+//! Calls of modern clients that wait for input (MCP 2026-07-28 basic/patterns/mrtr).
+//!
+//! A legacy server asks in the middle of a call; a modern client is asked by the end of its
+//! request. So the call upstream is held open here, with its questions, until the client repeats
+//! its request with the answers. Who repeats it must show the state that was sealed for it; each
+//! state is good for once. Nobody is waited for for ever: who is late, or has too many calls here,
+//! has them ended as if the user had not answered.
+
+use crate::bridge::canonical;
+use crate::bridge::input;
+use crate::bridge::question::{Question, Reply};
+use crate::mcp::Method;
+use crate::oauth::Principal;
+use crate::relay::asking::Asked;
+use crate::relay::exchange::{Answer, Exchange, Step};
+use crate::relay::seal::{Claim, Held, Refusal, Seal};
+use crate::sys::random::Random;
+use crate::task::Scope;
+use crate::wire::crypto::{Digest, Sha256};
+use crate::wire::json::{self, Span};
+use crate::wire::jsonrpc::{Call, Request, RequestId};
+use bytes::Bytes;
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+use tokio::sync::oneshot;
+use tokio::time::Instant;
+
+/// Most calls of one principal that are parked; of more, the oldest is given up.
+pub const MOST_OF_ONE: usize = 32;
+
+/// Most calls that are parked; beyond it, nothing is asked.
+pub const MOST: usize = 1024;
+
+/// How long a call stays parked.
+pub const PARK_TIME: Duration = Duration::from_secs(600);
+
+/// How long the state of an upstream that holds nothing open is good for.
+pub const STATE_TIME: Duration = Duration::from_secs(3600);
+
+/// How long more questions are waited for after the first one.
+pub const GATHER: Duration = Duration::from_millis(20);
+
+/// A modern client's request, as far as it matters when its upstream asks something.
+#[derive(Debug, Clone)]
+pub(super) struct Origin {
+    pub(super) parking: Arc<Parking>,
+    pub(super) principal: Principal,
+    pub(super) method: Method,
+    message: Bytes,
+    /// The name or URI as the upstream knows it, as a JSON string token.
+    name: Bytes,
+    arguments: Option<Span>,
+}
+
+impl Origin {
+    /// Of a request that can be repeated; `None` for other methods ("Supported Requests").
+    pub(super) fn of(
+        parking: &Arc<Parking>,
+        principal: Principal,
+        method: Method,
+        message: &Request,
+        rename: Option<&Bytes>,
+    ) -> Option<Self> {
+        let name = message.call.param(method.mcp_name_param()?)?;
+        Some(Self {
+            parking: Arc::clone(parking),
+            principal,
+            method,
+            message: message.call.bytes.clone(),
+            name: rename.cloned().unwrap_or_else(|| message.call.slice(name.span)),
+            arguments: message.call.param("arguments").map(|arguments| arguments.span),
+        })
+    }
+
+    /// What tells this request from others, however it is written.
+    pub(super) fn digest(&self, slug: &str) -> Digest {
+        let mut hash = Sha256::default();
+        hash.part(self.method.name().as_bytes());
+        hash.part(slug.as_bytes());
+        hash.part(&canonical::digest(&self.name, Span::whole(&self.name)));
+        if let Some(arguments) = self.arguments {
+            hash.part(&canonical::digest(&self.message, arguments));
+        }
+        hash.finish()
+    }
+
+    /// The state for a client of this request.
+    pub(super) fn seal(&self, held: Held, slug: &str, expires: Instant) -> String {
+        let (principal, digest) = (self.principal.clone(), self.digest(slug));
+        self.parking.seal.seal(&Claim { held, principal, digest }, expires.into_std())
+    }
+}
+
+/// The calls that are parked.
+#[derive(Debug)]
+pub struct Parking {
+    /// Seals what clients show to get their calls back.
+    pub seal: Seal,
+    table: Mutex<Table>,
+    scope: Arc<Scope>,
+}
+
+#[derive(Debug, Default)]
+struct Table {
+    slots: HashMap<u128, Slot>,
+    /// Counts the calls that were parked.
+    parked: u64,
+}
+
+/// A parked call; dropping it gives the call up.
+#[derive(Debug)]
+struct Slot {
+    principal: Principal,
+    round: u32,
+    /// Older calls have smaller numbers.
+    order: u64,
+    questions: Arc<[input::Entry]>,
+    wake: oneshot::Sender<oneshot::Sender<Parked>>,
+}
+
+/// A call and its open questions.
+#[derive(Debug)]
+struct Parked {
+    exchange: Box<Exchange>,
+    /// By their keys.
+    open: Vec<(String, Asked)>,
+    /// Those that came since.
+    more: Vec<Asked>,
+}
+
+/// What becomes of a call whose upstream has asked something.
+#[derive(Debug)]
+pub enum Parting {
+    /// The client gets this; the call is parked, or has ended.
+    Answer(Answer),
+    /// Nothing is asked any more: the call goes on.
+    Onward(Box<Exchange>),
+}
+
+/// What a client that has been asked is answered with: its request, and how long it has.
+pub(super) type Paused = (Origin, RequestId, Instant);
+
+impl Exchange {
+    /// Parks the call with its first question, and with others that come within a moment.
+    pub async fn park(mut self, first: Asked) -> Parting {
+        let mut open = vec![first];
+        let end = Instant::now() + GATHER;
+        while !open.is_empty() {
+            match self.next(end.saturating_duration_since(Instant::now())).await {
+                Step::Ask(asked) => open.push(asked),
+                Step::Withdraw(number) => open.retain(|asked| asked.number != number),
+                Step::Answer(answer) => return Parting::Answer(answer),
+                Step::Notification(_) => {} // what is parked has no stream
+                Step::Quiet if Instant::now() < end => {}
+                Step::Quiet => break,
+                Step::Cancelled => return Parting::Onward(Box::new(self)),
+            }
+        }
+        match self.origin().map(|origin| Arc::clone(&origin.parking)) {
+            Some(parking) if !open.is_empty() => parking.admit(self, open),
+            _ => Parting::Onward(Box::new(self)), // to drop the questions declines them
+        }
+    }
+}
+
+impl Parking {
+    /// Nothing parked yet; what will be ends with `scope`.
+    pub fn new(random: Arc<Random>, scope: Arc<Scope>) -> Self {
+        Self { seal: Seal::new(random), table: Mutex::default(), scope }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Table> {
+        self.table.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Parks a call; if there is no room, its questions are declined.
+    fn admit(self: &Arc<Self>, mut exchange: Exchange, open: Vec<Asked>) -> Parting {
+        let Some((origin, request, expires)) = exchange.pause() else {
+            return Parting::Onward(Box::new(exchange));
+        };
+        let round = exchange.rounds;
+        let keyed = open.into_iter().enumerate();
+        let open: Vec<(String, Asked)> =
+            keyed.map(|(at, asked)| (format!("k{round}_{}", at + 1), asked)).collect();
+        let questions: Vec<input::Entry> =
+            open.iter().map(|(key, asked)| (key.clone(), asked.question.clone())).collect();
+        let entries: Vec<(&str, &Question)> =
+            questions.iter().map(|(key, question)| (key.as_str(), question)).collect();
+        let id = self.seal.draw();
+        let state = origin.seal(Held::Parked { id, round }, exchange.slug(), expires);
+        let space = open.first().and_then(|(_, asked)| asked.space.as_deref());
+        let result = input::input_required(&entries, space, &state);
+        let (wake, woken) = oneshot::channel();
+        let (principal, questions) = (origin.principal, questions.into());
+        if !self.enter(id, Slot { principal, round, order: 0, questions, wake }) {
+            log::warn!("too many calls wait for their clients: what upstreams ask is declined");
+            exchange.go_on();
+            return Parting::Onward(Box::new(exchange));
+        }
+        let parked = Parked { exchange: Box::new(exchange), open, more: Vec::new() };
+        let (parking, stop) = (Arc::clone(self), self.scope.token());
+        self.scope.spawn("parked call", async move {
+            tokio::select! {
+                () = parked.wait(woken, expires, &parking, id) => {}
+                () = stop.cancelled() => {}
+            }
+        });
+        Parting::Answer(Answer::result(&request, &result))
+    }
+
+    /// Notes a parked call; `false` when there are too many. Whoever has too many of his own loses
+    /// his oldest.
+    fn enter(&self, id: u128, mut slot: Slot) -> bool {
+        let mut table = self.lock();
+        let own = table.slots.iter().filter(|(_, known)| known.principal == slot.principal);
+        let own: Vec<(u64, u128)> = own.map(|(id, known)| (known.order, *id)).collect();
+        let oldest = own.iter().min().filter(|_| own.len() >= MOST_OF_ONE);
+        let given_up = oldest.and_then(|(_, oldest)| table.slots.remove(oldest));
+        let room = table.slots.len() < MOST;
+        if room {
+            table.parked += 1;
+            slot.order = table.parked;
+            table.slots.insert(id, slot);
+        }
+        drop(table);
+        drop(given_up);
+        room
+    }
+
+    /// Takes a call out; `false` when somebody else has.
+    fn forget(&self, id: u128) -> bool {
+        self.lock().slots.remove(&id).is_some()
+    }
+
+    /// The questions of a parked call, if this principal may answer them.
+    fn questions(
+        &self,
+        id: u128,
+        round: u32,
+        principal: &Principal,
+    ) -> Option<Arc<[input::Entry]>> {
+        let table = self.lock();
+        let slot = table.slots.get(&id)?;
+        let may = slot.round == round && slot.principal == *principal;
+        may.then(|| Arc::clone(&slot.questions))
+    }
+
+    /// Takes a call back with the answers that a repeated request carries, as far as it does;
+    /// what was not answered is asked again.
+    ///
+    /// # Errors
+    /// Why it does not get it; with wrong answers the call stays parked.
+    pub(super) async fn resume(
+        &self,
+        (id, round): (u128, u32),
+        principal: &Principal,
+        call: &Call,
+    ) -> Result<Box<Exchange>, Refusal> {
+        let questions = self.questions(id, round, principal).ok_or(Refusal::Spent)?;
+        let answers = input::answers(call).map_err(|_| Refusal::Answers)?;
+        for (key, question) in questions.iter() {
+            if let Some(answer) = answers.value(&call.bytes, key) {
+                let checked = input::check(question, &call.bytes, answer);
+                checked.map_err(|_| Refusal::Answers)?;
+            }
+        }
+        let slot = self.lock().slots.remove(&id).ok_or(Refusal::Spent)?;
+        let (back, parked) = oneshot::channel();
+        slot.wake.send(back).map_err(|_| Refusal::Spent)?;
+        let Parked { mut exchange, open, mut more } = parked.await.map_err(|_| Refusal::Spent)?;
+        for (key, asked) in open {
+            match answers.value(&call.bytes, &key) {
+                Some(answer) => asked.answer(Reply::Result(call.slice(answer.span))),
+                None => more.push(asked),
+            }
+        }
+        exchange.ask_again(more);
+        Ok(exchange)
+    }
+
+    /// Whether the user is willing to go where a call must be made anew after.
+    ///
+    /// # Errors
+    /// When that cannot be read from the answers.
+    pub(super) fn is_willing(call: &Call) -> Result<bool, Refusal> {
+        let answers = input::answers(call).map_err(|_| Refusal::Answers)?;
+        let question = Question { method: Method::Elicit, params: None };
+        let mut willing = true;
+        for member in &answers.members {
+            let checked = input::check(&question, &call.bytes, member.value);
+            checked.map_err(|_| Refusal::Answers)?;
+            let answer = json::Object::read(&call.bytes, member.value.span).unwrap_or_default();
+            willing &= answer.text(&call.bytes, "action").as_deref() == Some("accept");
+        }
+        Ok(willing)
+    }
+}
+
+impl Parked {
+    /// Keeps the call until its client comes back, or it is given up.
+    async fn wait(
+        mut self,
+        mut woken: oneshot::Receiver<oneshot::Sender<Self>>,
+        expires: Instant,
+        parking: &Parking,
+        id: u128,
+    ) {
+        let (late, mut is_late) = (tokio::time::sleep_until(expires), false);
+        tokio::pin!(late);
+        loop {
+            tokio::select! {
+                biased;
+                back = &mut woken => match back {
+                    Ok(back) => {
+                        let _ = back.send(self); // a client that is gone has cancelled its request
+                        return;
+                    }
+                    Err(_) => break,
+                },
+                step = self.exchange.idle() => match step {
+                    Step::Ask(asked) => self.more.push(asked),
+                    Step::Withdraw(number) => self.withdraw(number),
+                    _ => {}
+                },
+                () = &mut late, if !is_late => {
+                    is_late = true;
+                    if parking.forget(id) {
+                        break;
+                    } // else its client is coming back right now
+                }
+            }
+        }
+        self.exchange.give_up(self.open.into_iter().map(|(_, asked)| asked).chain(self.more));
+    }
+
+    fn withdraw(&mut self, number: u64) {
+        self.open.retain(|(_, asked)| asked.number != number);
+        self.more.retain(|asked| asked.number != number);
+    }
+}
