@@ -512,7 +512,7 @@ impl Exchange {
                 let entries: Vec<(&str, &Question)> =
                     entries.iter().map(|(key, question)| (key.as_str(), question)).collect();
                 let space = self.ends.prefixed.then(|| self.slug());
-                Answer::result(&self.ends.id, &input_required(&entries, space, &state))
+                Answer::result(&self.ends.id, input_required(&entries, space, &state))
             }
             _ => self.fail("it wants a url to be opened first"),
         }

@@ -206,7 +206,7 @@ impl Parking {
                 () = stop.cancelled() => {}
             }
         });
-        Parting::Answer(Answer::result(&request, &result))
+        Parting::Answer(Answer::result(&request, result))
     }
 
     /// Notes a parked call; `false` when there are too many. Whoever has too many of his own loses
