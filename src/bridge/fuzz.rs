@@ -4,7 +4,7 @@
 use crate::bridge::request::{RequestEdit, Stamp, own_members, request as edit_request};
 use crate::bridge::response::{Bridged, ResponseEdit, response as edit_response};
 use crate::bridge::{initialize, listen, notification};
-use crate::mcp::{Era, Method, Revision, Routing, meta};
+use crate::mcp::{ClientCapabilities, Era, Method, Revision, Routing, meta};
 use crate::wire::json::{self, Kind};
 use crate::wire::jsonrpc::{Message, Notification, Request, Response};
 use crate::wire::splice::Splice;
@@ -77,7 +77,7 @@ fn applied(edits: [Splice; 2], source: &Bytes) -> Node {
 }
 
 fn request(ends: &Ends, message: &Request) {
-    let stamp = Stamp::ours(Revision::MODERN, None);
+    let stamp = Stamp::ours(Revision::MODERN, None, &ClientCapabilities::bridged());
     let edit = RequestEdit {
         request: message,
         id: ID,
@@ -86,6 +86,7 @@ fn request(ends: &Ends, message: &Request) {
         upstream: ends.upstream,
         rename: ends.slug.map(|_| NAME),
         stamp: Some(&stamp),
+        retry: None,
     };
     let bytes = &message.call.bytes;
     let mut tree = Node::read(bytes);
@@ -146,6 +147,7 @@ fn model_metadata(ends: &Ends, params: &mut Node) {
         }
         return;
     }
+    params.keep(|member| !meta::OF_RETRY.contains(&member.0.as_str()));
     let mut members = Node::read(&stamped()).take_members();
     let known = meta.is_some();
     members.extend(meta.unwrap_or_default());
@@ -156,7 +158,8 @@ fn model_metadata(ends: &Ends, params: &mut Node) {
 }
 
 fn stamped() -> Vec<u8> {
-    format!("{{{}}}", own_members(Revision::MODERN, None)).into_bytes()
+    format!("{{{}}}", own_members(Revision::MODERN, None, &ClientCapabilities::bridged()))
+        .into_bytes()
 }
 
 fn response(ends: &Ends, message: &Response) {

@@ -5,8 +5,10 @@
 //! where the eras differ. Everything else stays byte for byte.
 
 mod content;
+mod fit;
 pub(crate) mod fuzz;
 pub mod initialize;
+pub mod input;
 pub mod listen;
 pub mod notification;
 pub mod question;

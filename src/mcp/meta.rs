@@ -19,6 +19,10 @@ pub const PROGRESS_TOKEN: &str = "progressToken";
 /// The keys that a request of the modern era carries about itself.
 pub const OF_REQUEST: [&str; 4] = [PROTOCOL_VERSION, CLIENT_INFO, CLIENT_CAPABILITIES, LOG_LEVEL];
 
+/// The members of `params` that only a repeated request carries (MCP 2026-07-28
+/// basic/patterns/mrtr, "InputRequiredResult").
+pub const OF_RETRY: [&str; 2] = ["inputResponses", "requestState"];
+
 /// Our `Implementation` object, as JSON.
 pub const OURSELVES: &str = concat!(
     "{\"name\":\"1mcp\",\"title\":\"1MCP\",\"version\":\"",

@@ -7,8 +7,9 @@ use crate::bridge::notification;
 use crate::bridge::question::{Question, Reply};
 use crate::bridge::response::{Bridged, ResponseEdit, response};
 use crate::mcp::{ClientCapabilities, Era, ListKind, LogLevel, Method, Revision};
-use crate::relay::asking::{ANSWER_TIME, Asked, Asking};
+use crate::relay::asking::{ANSWER_TIME, Answered, Asked, Asking};
 use crate::relay::attempt::Attempt;
+use crate::relay::rounds::{self, Rounds};
 use crate::upstream::{CallError, Event, Link, Ticket, Upstream};
 use crate::wire::jsonrpc::error::{result_json, result_pieces};
 use crate::wire::jsonrpc::{Code, Notification, Rejected, Request, RequestId, Response};
@@ -133,6 +134,11 @@ impl Deadline {
     fn has_passed(&self) -> bool {
         Instant::now() >= self.due
     }
+
+    /// Whether it has taken too long in all.
+    fn is_over(&self) -> bool {
+        Instant::now() >= self.end
+    }
 }
 
 /// What an exchange needs to know of its two ends.
@@ -143,7 +149,8 @@ pub(super) struct Ends {
     pub(super) token: Option<Bytes>,
     pub(super) method: Method,
     pub(super) client: Revision,
-    pub(super) era: Era,
+    /// The revision of the upstream.
+    pub(super) spoken: Revision,
     /// The connection it goes through, for telling which one failed.
     pub(super) link: Weak<Link>,
     pub(super) upstream: Arc<Upstream>,
@@ -156,6 +163,13 @@ pub(super) struct Ends {
     pub(super) capabilities: ClientCapabilities,
 }
 
+impl Ends {
+    /// On `/mcp`, the slug of the upstream.
+    pub(super) fn space(&self) -> Option<String> {
+        self.prefixed.then(|| self.upstream.slug().to_owned())
+    }
+}
+
 /// One request on its way.
 #[derive(Debug)]
 pub struct Exchange {
@@ -165,32 +179,49 @@ pub struct Exchange {
     progress: Option<f64>,
     cancel: Arc<Cancel>,
     /// `None` until the upstream asks something.
-    asking: Option<Box<Asking>>,
+    asking: Option<Box<Asking<RequestId>>>,
+    /// Only where a modern upstream may ask a legacy client.
+    rounds: Option<Box<Rounds>>,
     /// Its place among the requests under way at the upstream.
     _ticket: Ticket,
 }
 
 /// The next reply to a question of the upstream.
-async fn replied(asking: &mut Option<Box<Asking>>) -> (RequestId, Reply) {
+async fn replied(asking: &mut Option<Box<Asking<RequestId>>>) -> Answered<RequestId> {
     match asking {
         Some(asking) => asking.reply().await,
         None => std::future::pending().await,
     }
 }
 
+/// The next thing that the upstream says, while a call is under way there.
+async fn said(call: &mut Option<Attempt>) -> Result<Event, CallError> {
+    match call {
+        Some(call) => call.next().await,
+        None => std::future::pending().await,
+    }
+}
+
 enum Turn {
     Event(Result<Event, CallError>),
-    Reply(RequestId, Reply),
+    Reply(Answered<RequestId>),
+    Round(rounds::Turn),
     Rings,
     Cancelled,
 }
 
 impl Exchange {
-    pub(super) fn new(ends: Ends, call: Attempt, ticket: Ticket) -> Self {
+    pub(super) fn new(
+        ends: Ends,
+        call: Attempt,
+        ticket: Ticket,
+        rounds: Option<Box<Rounds>>,
+    ) -> Self {
         let timeouts = &ends.upstream.entry.timeouts;
         let deadline = Deadline::new(timeouts.idle, timeouts.total);
         let (call, cancel) = (Some(call), Arc::default());
-        Self { ends, call, deadline, progress: None, cancel, asking: None, _ticket: ticket }
+        let (progress, asking) = (None, None);
+        Self { ends, call, deadline, progress, cancel, asking, rounds, _ticket: ticket }
     }
 
     /// The same exchange, which this ends.
@@ -202,44 +233,99 @@ impl Exchange {
     /// between two polls, and nothing is lost. [`Step::Quiet`] when nothing comes for `patience`.
     pub async fn next(&mut self, patience: Duration) -> Step {
         loop {
-            let Some(call) = &mut self.call else { return Step::Cancelled };
+            if let Some(asked) = self.rounds.as_mut().and_then(|rounds| rounds.ask()) {
+                self.deadline.allow(ANSWER_TIME);
+                return Step::Ask(asked);
+            }
+            if self.call.is_none() && !self.is_in_a_round() {
+                return Step::Cancelled;
+            }
             let turn = tokio::select! {
                 biased;
-                event = call.next() => Turn::Event(event),
+                event = said(&mut self.call) => Turn::Event(event),
                 () = self.cancel.cancelled() => Turn::Cancelled,
-                (request, reply) = replied(&mut self.asking) => Turn::Reply(request, reply),
+                answered = replied(&mut self.asking) => Turn::Reply(answered),
+                turn = rounds::next(&mut self.rounds) => Turn::Round(turn),
                 () = self.deadline.timer(patience) => Turn::Rings,
             };
-            match turn {
-                Turn::Event(Ok(Event::Notification(notification))) => {
-                    if let Some(step) = self.notification(&notification) {
-                        return step;
+            let step = match turn {
+                Turn::Event(event) => self.event(event),
+                Turn::Reply((request, method, reply)) => {
+                    self.reply(&request, method, &reply);
+                    None
+                }
+                Turn::Round(turn) => self.round(turn).err().map(Step::Answer),
+                Turn::Rings if !self.deadline.has_passed() => Some(Step::Quiet),
+                Turn::Rings => Some(self.late()),
+                Turn::Cancelled => Some(Step::Cancelled),
+            };
+            if let Some(step) = step {
+                if matches!(step, Step::Answer(_) | Step::Cancelled) {
+                    (self.call, self.rounds) = (None, None); // the drop cancels it upstream
+                }
+                return step;
+            }
+        }
+    }
+
+    fn event(&mut self, event: Result<Event, CallError>) -> Option<Step> {
+        match event {
+            Ok(Event::Notification(notification)) => self.notification(&notification),
+            Ok(Event::Request(request)) => self.asked(&request).map(Step::Ask),
+            Ok(Event::Response(response)) => {
+                self.call = None;
+                match self.rounds.as_mut().and_then(|rounds| rounds.begin(&response)) {
+                    None => Some(Step::Answer(self.answer(&response))),
+                    Some(Err(why)) => Some(Step::Answer(self.fail(&why))),
+                    Some(Ok(pause)) => {
+                        self.deadline.allow(pause + self.deadline.idle);
+                        None
                     }
-                }
-                Turn::Event(Ok(Event::Request(request))) => {
-                    if let Some(asked) = self.asked(&request) {
-                        return Step::Ask(asked);
-                    }
-                }
-                Turn::Reply(request, reply) => self.reply(&request, &reply),
-                Turn::Event(Ok(Event::Response(response))) => {
-                    self.call = None;
-                    return Step::Answer(self.answer(&response));
-                }
-                Turn::Event(Err(error)) => {
-                    self.call = None;
-                    return Step::Answer(self.failed(&error));
-                }
-                Turn::Rings if !self.deadline.has_passed() => return Step::Quiet,
-                Turn::Rings => {
-                    self.call = None; // the drop cancels it upstream
-                    return Step::Answer(self.failed(&CallError::TimedOut));
-                }
-                Turn::Cancelled => {
-                    self.call = None;
-                    return Step::Cancelled;
                 }
             }
+            Err(error) => {
+                self.call = None; // before it is reported: nothing is left to be cancelled
+                Some(Step::Answer(self.failed(&error)))
+            }
+        }
+    }
+
+    fn is_in_a_round(&self) -> bool {
+        self.rounds.as_ref().is_some_and(|rounds| rounds.is_under_way())
+    }
+
+    /// What comes of a round, until the call is repeated.
+    fn round(&mut self, turn: rounds::Turn) -> Result<(), Answer> {
+        match turn {
+            rounds::Turn::Answered((entry, method, reply)) => {
+                let Some(rounds) = &mut self.rounds else { return Ok(()) };
+                let all = rounds.answered(entry, method, &reply);
+                if all.map_err(|why| self.fail(&why))? {
+                    self.deadline.extend();
+                }
+            }
+            rounds::Turn::Repeated(repeated) => {
+                let (call, link) = repeated.map_err(|error| self.failed(&error))?;
+                (self.call, self.ends.link) = (Some(call), link);
+                self.deadline.extend();
+            }
+        }
+        Ok(())
+    }
+
+    /// It has taken too long. If that is because a person did not answer, the upstream may go on
+    /// without.
+    fn late(&mut self) -> Step {
+        let unanswered = self.rounds.as_mut().filter(|_| !self.deadline.is_over());
+        match unanswered.and_then(|rounds| rounds.give_up()) {
+            Some((number, Ok(all))) => {
+                if all {
+                    self.deadline.extend();
+                }
+                Step::Withdraw(number)
+            }
+            Some((_, Err(why))) => Step::Answer(self.fail(&why)),
+            None => Step::Answer(self.failed(&CallError::TimedOut)),
         }
     }
 
@@ -263,13 +349,13 @@ impl Exchange {
 
     /// A request of the upstream, if this client can be asked; otherwise it is declined.
     fn asked(&mut self, request: &Request) -> Option<Asked> {
-        let space = self.ends.prefixed.then(|| self.ends.upstream.slug().to_owned());
+        let space = self.ends.space();
         let asked = match Question::of_request(request) {
-            Some(question) => question.check(&self.ends.capabilities).and_then(|()| {
-                let asking = self.asking.get_or_insert_default();
-                asking.ask(question, request.id.detached(), space).ok_or("too many questions wait")
-            }),
-            None => Err("not a request that clients serve"),
+            // MCP 2026-07-28 basic/patterns, "Server Requests": there are none in the modern era
+            Some(question) if self.ends.spoken.era() == Era::Legacy => {
+                self.put(question, request.id.detached(), space)
+            }
+            _ => Err("not a request that clients serve"),
         };
         match asked {
             Ok(asked) => {
@@ -277,15 +363,27 @@ impl Exchange {
                 Some(asked)
             }
             Err(why) => {
-                self.reply(&request.id, &Reply::Unanswered(why));
+                self.reply(&request.id, Method::Ping, &Reply::Unanswered(why));
                 None
             }
         }
     }
 
-    fn reply(&mut self, request: &RequestId, reply: &Reply) {
+    fn put(
+        &mut self,
+        question: Question,
+        request: RequestId,
+        space: Option<String>,
+    ) -> Result<Asked, &'static str> {
+        let (capabilities, client) = (&self.ends.capabilities, self.ends.client);
+        let question = question.for_client(capabilities, client, "")?;
+        let asking = self.asking.get_or_insert_default();
+        asking.ask(question, request, space).ok_or("too many questions wait")
+    }
+
+    fn reply(&mut self, request: &RequestId, method: Method, reply: &Reply) {
         if let Some(call) = &self.call {
-            call.reply(reply.response(request));
+            call.reply(reply.response(request, method, self.ends.spoken));
         }
         if self.asking.as_ref().is_none_or(|asking| asking.is_empty()) {
             self.deadline.extend();
@@ -318,7 +416,7 @@ impl Exchange {
             id: self.ends.id.token(),
             method: self.ends.method,
             client: self.ends.client,
-            upstream: self.ends.era,
+            upstream: self.ends.spoken.era(),
             space: self.ends.prefixed.then(|| self.ends.upstream.slug()),
             private: self.ends.personal,
         };

@@ -6,6 +6,7 @@ pub mod exchange;
 pub mod forward;
 pub mod hub;
 pub mod outlet;
+mod rounds;
 pub mod world;
 
 pub use asking::Asked;

@@ -4,6 +4,7 @@ mod a_broken_stream_is_come_back_to;
 mod a_large_result_is_json;
 mod a_legacy_disconnect_cancels_nothing;
 mod a_legacy_server_asks_a_legacy_client;
+mod a_modern_server_asks_a_legacy_client;
 mod a_tool_that_runs_only_as_a_task;
 mod accept_header_choices;
 mod an_upstream_without_a_route_for_get;
