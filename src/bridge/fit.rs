@@ -66,10 +66,13 @@ fn choice(bytes: &[u8], property: &Object, splice: &mut Splice) -> Fit<()> {
     if property.text(bytes, "type").is_some_and(|kind| kind == "array") {
         return Err(CHOICES); // of several
     }
-    let titled = property.get(bytes, "oneOf").or_else(|| property.get(bytes, "anyOf"));
-    let Some(titled) = titled else { return Ok(()) };
-    if property.get(bytes, "enum").is_some() {
-        return Err(CHOICES); // both at once say what neither says
+    let is_titled = |member: &&Member| {
+        ["oneOf", "anyOf"].iter().any(|name| json::key_is(bytes, member.key, name))
+    };
+    let mut titled = property.members.iter().filter(is_titled);
+    let (Some(titled), another) = (titled.next(), titled.next()) else { return Ok(()) };
+    if another.is_some() || property.get(bytes, "enum").is_some() {
+        return Err(CHOICES); // several at once say what none of them says
     }
     let (mut values, mut names) = (Vec::new(), Vec::new());
     for option in json::elements(bytes, titled.value.span).map_err(|_| CHOICES)? {
@@ -213,6 +216,7 @@ mod tests {
             r#"{"type":"string","oneOf":[{"title":"A"}]}"#,
             r#"{"type":"string","anyOf":7}"#,
             r#"{"type":"string","enum":["a"],"oneOf":[{"const":"b"}]}"#,
+            r#"{"type":"string","anyOf":[{"const":"a"}],"oneOf":[{"const":"b"}]}"#,
         ] {
             let params = format!(r#"{{"requestedSchema":{{"properties":{{"c":{choice}}}}}}}"#);
             assert_eq!(old(&params), Err(CHOICES), "{choice}");

@@ -73,7 +73,7 @@ pub struct Relay {
 pub(super) struct Route {
     pub(super) upstream: Arc<Upstream>,
     /// The JSON string token that replaces the name or URI; `None` where it stays.
-    rename: Option<Bytes>,
+    pub(super) rename: Option<Bytes>,
     /// For `Mcp-Param-*`.
     pub(super) target: Option<Target>,
 }

@@ -237,3 +237,99 @@ fn unique() -> String {
     let [first, second] = [0, 1].map(|half: u8| RandomState::new().hash_one(half));
     format!("{first:016x}{second:016x}")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{self, Environment};
+    use crate::mcp::{ClientCapabilities, Revision};
+    use crate::relay::forward::{Caller, Route};
+    use crate::upstream::Upstream;
+    use crate::wire::jsonrpc::{Message, Request};
+    use std::sync::Arc;
+
+    fn parse<T>(text: &str, of: fn(Message) -> Option<T>) -> T {
+        of(Message::parse(Bytes::copy_from_slice(text.as_bytes())).expect("json")).expect("is one")
+    }
+
+    fn request(message: Message) -> Option<Request> {
+        if let Message::Request(request) = message { Some(request) } else { None }
+    }
+
+    fn response(message: Message) -> Option<Response> {
+        if let Message::Response(response) = message { Some(response) } else { None }
+    }
+
+    fn rounds() -> Rounds {
+        let file = config::parse(br#"{"mcpServers":{"x":{"command":"none"}}}"#).file;
+        let config = config::resolve(&file, &Environment::default()).config.expect("a config");
+        let entry = config.entries.first().expect("an entry").clone();
+        let (upstream, _commands) = Upstream::new(0, Arc::new(entry), 1);
+        let capabilities = ClientCapabilities { roots: true, ..ClientCapabilities::bridged() };
+        let revision = Revision::V2025_11_25;
+        let again = Again {
+            route: Route { upstream, rename: None, target: None },
+            caller: Caller { revision, level: None, streams: true, capabilities },
+            method: Method::ToolsCall,
+            message: parse(r#"{"jsonrpc":"2.0","id":1,"method":"tools/call"}"#, request),
+            retry: None,
+            link: Weak::new(),
+        };
+        Rounds::new(Box::new(again), None)
+    }
+
+    fn demand(requests: &str) -> Response {
+        let result = format!(
+            r#"{{"resultType":"input_required","requestState":"s","inputRequests":{{{requests}}}}}"#
+        );
+        parse(&format!(r#"{{"jsonrpc":"2.0","id":1,"result":{result}}}"#), response)
+    }
+
+    const FORM: &str = r#"{"method":"elicitation/create","params":{"message":"m"}}"#;
+    const ROOTS: &str = r#"{"method":"roots/list"}"#;
+
+    #[test]
+    fn who_does_not_answer_in_time_has_cancelled_a_form_but_has_no_roots() {
+        let mut rounds = rounds();
+        let both = demand(&format!(r#""a":{FORM},"b":{FORM},"c":{ROOTS}"#));
+        assert_eq!(rounds.begin(&both), Some(Ok(Duration::ZERO)));
+        let asked: Vec<Asked> = std::iter::from_fn(|| rounds.ask()).collect();
+        assert_eq!(asked.iter().map(|asked| asked.number).collect::<Vec<_>>(), [1, 2, 3]);
+        let accepted = Reply::Result(Bytes::from_static(b"{\"action\":\"accept\"}"));
+        assert_eq!(rounds.answered(0, Method::Elicit, &accepted), Ok(false));
+        assert_eq!(rounds.give_up(), Some((2, Ok(false))));
+        let why = "the client has not answered in time";
+        assert_eq!(rounds.give_up(), Some((3, Err(why.into()))));
+        let mut rounds = self::rounds();
+        assert_eq!(rounds.begin(&demand(&format!(r#""a":{FORM}"#))), Some(Ok(Duration::ZERO)));
+        let _asked = rounds.ask();
+        assert_eq!(rounds.give_up(), Some((1, Ok(true))), "it goes on without");
+        assert!(matches!(rounds.now, Now::Repeating(_)));
+        assert_eq!(rounds.give_up(), None, "nothing is open");
+    }
+
+    #[test]
+    fn an_upstream_that_waits_is_asked_again_more_and_more_seldom_and_not_for_ever() {
+        let (mut rounds, waits) = (rounds(), demand(""));
+        let mut begin = || rounds.begin(&waits).expect("it demands");
+        let pauses: Vec<Duration> = (0..MOST_REPEATS).map_while(|_| begin().ok()).collect();
+        assert_eq!(pauses.len(), 32);
+        assert!(pauses.is_sorted_by(|a, b| a.mul_f64(0.75) <= *b));
+        let all: Duration = pauses.iter().sum();
+        assert!((550..900).contains(&all.as_secs()), "{all:?}");
+        assert!(begin().expect_err("enough").contains("32 repeated requests"));
+    }
+
+    #[test]
+    fn nothing_is_asked_of_who_is_asked_too_much_at_once() {
+        let many = |count: usize| {
+            let entries: Vec<_> = (0..count).map(|key| format!("\"{key}\":{ROOTS}")).collect();
+            demand(&entries.join(","))
+        };
+        let mut rounds = rounds();
+        assert!(rounds.begin(&many(MOST_ASKED + 1)).expect("demands").is_err());
+        assert!(rounds.ask().is_none());
+        assert!(rounds.begin(&many(MOST_ASKED)).expect("demands").is_ok());
+        assert_eq!(std::iter::from_fn(|| rounds.ask()).count(), MOST_ASKED);
+    }
+}

@@ -4,7 +4,7 @@
 
 use crate::stage::{Case, Stage, Upstream};
 use crate::support::script::readable;
-use crate::support::{Incoming, Legacy, clients};
+use crate::support::{FakeStdio, Incoming, Legacy, Proxy, clients};
 use serde_json::{Value, json};
 
 const CAPABILITIES: &str = "io.modelcontextprotocol/clientCapabilities";
@@ -538,4 +538,21 @@ async fn two_legacy_revisions_understand_each_other_too() {
             case.upstream.shut("sample");
         }
     }
+}
+
+#[tokio::test]
+async fn a_call_takes_no_longer_in_all_because_the_client_is_asked() {
+    let on = json!({ "tools/call:ask": [demand(json!({ "a": form() }), None)] });
+    let fake = FakeStdio::new(json!({ "era": "modern", "tools": ["ask"], "on": on }));
+    let mut entry = fake.entry();
+    entry["timeouts"] = json!({ "totalMs": 1000 });
+    let proxy = Proxy::with(json!({ "mcpServers": { "one": entry } })).start().await;
+    let client = Legacy::connect_with(&proxy.url("/mcp/one"), "2025-11-25", able()).await;
+    let mut stream = client.open("tools/call", json!({ "name": "ask" })).await;
+    let question = next(&mut stream, "elicitation/create").await;
+    let withdrawn = next(&mut stream, "notifications/cancelled").await;
+    assert_eq!(withdrawn["params"]["requestId"], question["id"]);
+    let answer = stream.next().await.expect("the answer");
+    assert_eq!(answer["error"]["code"], -32603, "{answer}");
+    assert_eq!(fake.received_of("tools/call").len(), 1);
 }
