@@ -24,7 +24,7 @@ use onemcp::bridge::notification::{progress, updated};
 use onemcp::bridge::request::{RequestEdit, Stamp, request};
 use onemcp::bridge::response::{Bridged, ResponseEdit, response};
 use onemcp::fuzzing;
-use onemcp::mcp::{Era, Method, Revision, meta};
+use onemcp::mcp::{ClientCapabilities, Era, Method, Revision, meta};
 use onemcp::wire::jsonrpc::{Message, Notification};
 use proptest::prelude::*;
 use proptest::strategy::ValueTree;
@@ -85,7 +85,7 @@ fn requested(text: &str, ends: &Ends<'_>) -> Bytes {
     let Ok(Message::Request(message)) = Message::parse(Bytes::from(text.to_owned())) else {
         panic!("not a request: {text}")
     };
-    let stamp = Stamp::ours(Revision::MODERN, None);
+    let stamp = Stamp::ours(Revision::MODERN, None, &ClientCapabilities::default());
     let edit = RequestEdit {
         request: &message,
         id: b"7001",
@@ -94,6 +94,7 @@ fn requested(text: &str, ends: &Ends<'_>) -> Bytes {
         upstream: ends.upstream,
         rename: ends.more.first().map(|token| token.as_bytes()),
         stamp: Some(&stamp),
+        retry: None,
     };
     request(&edit).apply(&message.call.bytes)
 }

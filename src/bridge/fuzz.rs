@@ -1,12 +1,14 @@
 //! What must hold for any message at all, for the fuzzer and for `cargo test`: the edits are those of
 //! a plain second implementation that works on trees, and every other token stays as it was written.
 
+use crate::bridge::question::{Question, Reply};
 use crate::bridge::request::{RequestEdit, Stamp, own_members, request as edit_request};
+use crate::bridge::required::Required;
 use crate::bridge::response::{Bridged, ResponseEdit, response as edit_response};
 use crate::bridge::{initialize, listen, notification};
-use crate::mcp::{Era, Method, Revision, Routing, meta};
+use crate::mcp::{ClientCapabilities, Era, Method, Revision, Routing, meta};
 use crate::wire::json::{self, Kind};
-use crate::wire::jsonrpc::{Message, Notification, Request, Response};
+use crate::wire::jsonrpc::{Message, Notification, Request, RequestId, Response};
 use crate::wire::splice::Splice;
 use crate::wire::uri;
 use bytes::Bytes;
@@ -79,7 +81,7 @@ fn applied(edits: [Splice; 2], source: &Bytes) -> Node {
 }
 
 fn request(ends: &Ends, message: &Request) {
-    let stamp = Stamp::ours(Revision::MODERN, None);
+    let stamp = Stamp::ours(Revision::MODERN, None, &ClientCapabilities::bridged());
     let edit = RequestEdit {
         request: message,
         id: ID,
@@ -88,12 +90,38 @@ fn request(ends: &Ends, message: &Request) {
         upstream: ends.upstream,
         rename: ends.slug.map(|_| NAME),
         stamp: Some(&stamp),
+        retry: None,
     };
     let bytes = &message.call.bytes;
     let mut tree = Node::read(bytes);
     model_request(ends, &mut tree);
     assert_eq!(applied([edit_request(&edit), edit_request(&edit)], bytes), tree);
     let _ = (listen::read_filter(&message.call), initialize::read_initialize(&message.call));
+    if let Some(question) = Question::of_request(message) {
+        asked(ends, question);
+    }
+}
+
+/// A question that is made fit is fit, and stays json.
+fn asked(ends: &Ends, question: Question) {
+    let capabilities = ClientCapabilities { roots: true, ..ClientCapabilities::bridged() };
+    let capabilities = capabilities.within(ends.client);
+    let fit = |question: Question| question.for_client(&capabilities, ends.client, "id");
+    let Ok(fitting) = fit(question) else { return };
+    Node::read(&fitting.request(7, ends.client, ends.slug));
+    assert_eq!(fit(fitting.clone()).as_ref(), Ok(&fitting));
+}
+
+/// What a client says is json for either era, and says nothing of itself to the modern one.
+fn replied(ends: &Ends, message: &Response) {
+    let (reply, id) = (Reply::of_response(message), RequestId::from_number(7));
+    for method in [Method::Elicit, Method::CreateMessage, Method::RootsList] {
+        Node::read(&reply.response(&id, method, ends.client));
+        let Ok(input) = reply.input(method) else { continue };
+        let mut tree = Node::read(&input);
+        let few = tree.all("_meta").next().is_none() && tree.all("resultType").next().is_none();
+        assert!(few || tree.count() > json::MAX_MEMBERS);
+    }
 }
 
 fn model_request(ends: &Ends, root: &mut Node) {
@@ -151,6 +179,7 @@ fn model_metadata(ends: &Ends, params: &mut Node) {
         }
         return;
     }
+    params.keep(|member| !meta::OF_RETRY.contains(&member.0.as_str()));
     let mut members = Node::read(&stamped()).take_members();
     let known = meta.is_some();
     members.extend(meta.unwrap_or_default());
@@ -161,7 +190,8 @@ fn model_metadata(ends: &Ends, params: &mut Node) {
 }
 
 fn stamped() -> Vec<u8> {
-    format!("{{{}}}", own_members(Revision::MODERN, None)).into_bytes()
+    format!("{{{}}}", own_members(Revision::MODERN, None, &ClientCapabilities::bridged()))
+        .into_bytes()
 }
 
 fn response(ends: &Ends, message: &Response) {
@@ -174,6 +204,10 @@ fn response(ends: &Ends, message: &Response) {
         space: ends.slug,
         private: ends.private,
     };
+    replied(ends, message);
+    if let Some(Ok(required)) = Required::read(message) {
+        required.questions.into_iter().for_each(|(_, question)| asked(ends, question));
+    }
     let mut tree = Node::read(&message.bytes);
     let relayed = model_response(ends, &mut tree);
     match (edit_response(&edit), edit_response(&edit)) {
@@ -490,6 +524,13 @@ impl Node {
         match self {
             Self::Object(members) => std::mem::take(members),
             _ => vec![],
+        }
+    }
+
+    fn count(&self) -> usize {
+        match self {
+            Self::Object(members) => members.len(),
+            _ => 0,
         }
     }
 

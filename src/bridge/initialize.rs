@@ -76,7 +76,10 @@ pub fn set_level_request(id: u64, level: LogLevel) -> Bytes {
 fn own_request(id: u64, method: Method, revision: Revision, member: &str) -> Bytes {
     let mut params = Vec::new();
     if revision.era() == Era::Modern {
-        params.push(format!("\"_meta\":{{{}}}", own_members(revision, None)));
+        params.push(format!(
+            "\"_meta\":{{{}}}",
+            own_members(revision, None, &ClientCapabilities::default())
+        ));
     }
     if !member.is_empty() {
         params.push(member.to_owned());
@@ -195,7 +198,7 @@ pub fn read_initialize_result(response: &Response) -> Result<Peer, String> {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct InitializeParams {
     requested: Option<Revision>,
-    /// What the client can be asked for.
+    /// What the client can be asked for, as far as the revision that is negotiated knows it.
     pub capabilities: ClientCapabilities,
 }
 
@@ -227,7 +230,9 @@ pub fn read_initialize(call: &Call) -> Result<InitializeParams, Rejected> {
     let capabilities = call.param("capabilities");
     let capabilities = capabilities.and_then(|value| Object::read(&call.bytes, value.span).ok());
     let capabilities = ClientCapabilities::read(&call.bytes, &capabilities.unwrap_or_default());
-    Ok(InitializeParams { requested: Revision::parse(&version), capabilities })
+    let mut params = InitializeParams { requested: Revision::parse(&version), capabilities };
+    params.capabilities = capabilities.within(params.negotiate());
+    Ok(params)
 }
 
 /// The result of `initialize`.

@@ -2,7 +2,7 @@
 //! how upstreams of either era are asked for it.
 
 use crate::bridge::request::own_members;
-use crate::mcp::{ListKind, Method, Revision, ServerCapabilities, meta};
+use crate::mcp::{ClientCapabilities, ListKind, Method, Revision, ServerCapabilities, meta};
 use crate::wire::json::{self, Kind, Object};
 use crate::wire::jsonrpc::{Call, Code, Notification, Rejected};
 use bytes::Bytes;
@@ -123,7 +123,7 @@ pub fn listen_request(id: u64, revision: Revision, kinds: &[ListKind], uris: &[S
     Bytes::from(format!(
         "{{\"jsonrpc\":\"2.0\",\"id\":{id},\"method\":\"{}\",\"params\":{{\"_meta\":{{{}}},\"notifications\":{}}}}}",
         Method::Listen.name(),
-        own_members(revision, None),
+        own_members(revision, None, &ClientCapabilities::default()),
         filter.to_json(),
     ))
 }

@@ -6,6 +6,7 @@
 
 pub mod canonical;
 mod content;
+mod fit;
 pub(crate) mod fuzz;
 pub mod initialize;
 pub mod input;
@@ -13,4 +14,5 @@ pub mod listen;
 pub mod notification;
 pub mod question;
 pub mod request;
+pub mod required;
 pub mod response;

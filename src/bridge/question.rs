@@ -2,8 +2,9 @@
 //! both shapes: a request of its own (legacy) and an entry of `inputRequests` (MCP 2026-07-28
 //! basic/patterns/mrtr); and what the client says to it.
 
+use crate::bridge::fit;
 use crate::mcp::{ClientCapabilities, Method, Revision};
-use crate::wire::json::{self, Kind, Object, Span, Value};
+use crate::wire::json::{self, Key, Kind, Object, Span, Value};
 use crate::wire::jsonrpc::error::result_json;
 use crate::wire::jsonrpc::{Code, Outcome, Rejected, Request, RequestId, Response};
 use crate::wire::splice::Splice;
@@ -52,7 +53,27 @@ impl Question {
         Some(Self { method, params: params.map(|params| bytes.slice(params.span.range())) })
     }
 
-    fn member(&self, key: &str) -> Option<Value> {
+    /// The question as a client of this revision understands it, if it can be asked: with
+    /// `elicitation_id` where one must be given and none was.
+    ///
+    /// # Errors
+    /// What the client lacks, or what its protocol has no form for.
+    pub fn for_client(
+        self,
+        capabilities: &ClientCapabilities,
+        client: Revision,
+        elicitation_id: &str,
+    ) -> Result<Self, &'static str> {
+        self.check(capabilities)?;
+        fit::question(self, client, elicitation_id)
+    }
+
+    /// Whether it sends the user to a URL.
+    pub fn is_by_url(&self) -> bool {
+        self.method == Method::Elicit && self.text("mode").as_deref() == Some("url")
+    }
+
+    pub(super) fn member(&self, key: &str) -> Option<Value> {
         let params = self.params.as_ref()?;
         Object::read(params, Span::whole(params)).ok()?.value(params, key)
     }
@@ -68,8 +89,7 @@ impl Question {
         match self.method {
             Method::Elicit => {
                 let modes = capabilities.elicitation.unwrap_or_default();
-                let by_url = self.text("mode").as_deref() == Some("url");
-                match by_url {
+                match self.is_by_url() {
                     true if modes.url => Ok(()),
                     false if modes.form => Ok(()),
                     true => Err("the client cannot be sent to a url"),
@@ -120,7 +140,7 @@ impl Question {
         }
     }
 
-    /// The question as a request to a legacy client.
+    /// The question as a request to a legacy client, which it was made fit for.
     pub fn request(&self, id: u64, _client: Revision, space: Option<&str>) -> Bytes {
         let name = self.method.name();
         let head = format!("{{\"jsonrpc\":\"2.0\",\"id\":{id},\"method\":\"{name}\"");
@@ -133,6 +153,10 @@ impl Question {
         Bytes::from(out)
     }
 }
+
+/// What a result says besides what was asked for; it is not of the answer (MCP 2026-07-28
+/// basic/patterns/mrtr, "InputResponses").
+const OF_RESULT: [&str; 2] = ["_meta", "resultType"];
 
 impl Reply {
     /// From a client's response.
@@ -147,19 +171,63 @@ impl Reply {
         }
     }
 
-    /// The response to the request of a legacy server.
-    pub fn response(&self, id: &RequestId) -> Bytes {
+    /// The response to the request of a legacy server of this revision.
+    pub fn response(&self, id: &RequestId, method: Method, upstream: Revision) -> Bytes {
         let error = |error: &[u8]| {
             let head = [b"{\"jsonrpc\":\"2.0\",\"id\":", id.token(), b",\"error\":".as_slice()];
             Bytes::from([head.concat().as_slice(), error, b"}"].concat())
         };
+        let refuse = |why| {
+            let rejected = Rejected::new(Code::MethodNotFound, why);
+            rejected.with_id(Some(id.clone())).to_json()
+        };
         match self {
-            Self::Result(result) => result_json(id, result),
+            Self::Result(result) => match fit::answer(result, method, upstream) {
+                Ok(fitting) => result_json(id, &fitting),
+                Err(why) => refuse(why),
+            },
             Self::Error(raw) => error(raw),
-            Self::Unanswered(why) => {
-                let rejected = Rejected::new(Code::MethodNotFound, *why);
-                rejected.with_id(Some(id.clone())).to_json()
-            }
+            Self::Unanswered(why) => refuse(why),
         }
     }
+
+    /// The entry of `inputResponses`: the bare result. There is no form for an error there, but
+    /// a user who gives no answer has cancelled (client/elicitation, "Response Actions").
+    ///
+    /// # Errors
+    /// Why there is no answer, in words for the client.
+    pub fn input(&self, method: Method) -> Result<Bytes, String> {
+        let why = match self {
+            Self::Result(result) => return Ok(bare(result)),
+            _ if method == Method::Elicit => {
+                return Ok(Bytes::from_static(b"{\"action\":\"cancel\"}"));
+            }
+            Self::Unanswered(why) => *why,
+            Self::Error(error) => {
+                let object = Object::read(error, Span::whole(error)).ok();
+                let text = object.as_ref().and_then(|object| object.text(error, "message"));
+                return Err(format!("the client answered: {}", text.unwrap_or_default()));
+            }
+        };
+        Err(why.to_owned())
+    }
+
+    /// Whether a user has agreed to what an elicitation asked.
+    pub fn is_accepted(&self) -> bool {
+        let Self::Result(result) = self else { return false };
+        let object = Object::read(result, Span::whole(result)).ok();
+        object.and_then(|object| Some(object.text(result, "action")? == "accept")) == Some(true)
+    }
+}
+
+/// A result without what every result may carry.
+fn bare(result: &Bytes) -> Bytes {
+    let Ok(object) = Object::read(result, Span::whole(result)) else { return result.clone() };
+    let of_result = |key: Key| OF_RESULT.iter().any(|name| json::key_is(result, key, name));
+    let members = object.members.iter().enumerate();
+    let removed: Vec<usize> =
+        members.filter(|(_, member)| of_result(member.key)).map(|(index, _)| index).collect();
+    let mut splice = Splice::new();
+    splice.edit_members(&object, &removed, &[]);
+    splice.apply(result)
 }

@@ -1,6 +1,6 @@
 //! A client's request as its upstream gets it.
 
-use crate::mcp::{Era, LogLevel, Method, Revision, Routing, meta};
+use crate::mcp::{ClientCapabilities, Era, LogLevel, Method, Revision, Routing, meta};
 use crate::wire::json::{self, Key, Kind, Object, Span, Value};
 use crate::wire::jsonrpc::{Call, Request};
 use crate::wire::splice::Splice;
@@ -10,26 +10,60 @@ use crate::wire::splice::Splice;
 pub struct Stamp(String);
 
 impl Stamp {
-    /// Our own: nothing can be asked of the client through it.
-    pub fn ours(revision: Revision, level: Option<LogLevel>) -> Self {
-        Self(own_members(revision, level))
+    /// Our own, for a client that can be asked for this.
+    pub fn ours(
+        revision: Revision,
+        level: Option<LogLevel>,
+        capabilities: &ClientCapabilities,
+    ) -> Self {
+        Self(own_members(revision, level, capabilities))
     }
 }
 
 /// The members of `_meta` that every modern request of ours carries.
-pub(super) fn own_members(revision: Revision, level: Option<LogLevel>) -> String {
+pub(super) fn own_members(
+    revision: Revision,
+    level: Option<LogLevel>,
+    capabilities: &ClientCapabilities,
+) -> String {
     let mut members = format!(
-        "\"{}\":\"{}\",\"{}\":{},\"{}\":{{}}",
+        "\"{}\":\"{}\",\"{}\":{},\"{}\":{}",
         meta::PROTOCOL_VERSION,
         revision.as_str(),
         meta::CLIENT_INFO,
         meta::OURSELVES,
         meta::CLIENT_CAPABILITIES,
+        capabilities.to_json(Era::Modern),
     );
     if let Some(level) = level {
         members.push_str(&format!(",\"{}\":\"{}\"", meta::LOG_LEVEL, level.as_str()));
     }
     members
+}
+
+/// What a request carries when it is repeated, as raw members of `params` (MCP 2026-07-28
+/// basic/patterns/mrtr, "Client Requirements").
+#[derive(Clone, Debug, Default)]
+pub struct Retry(Vec<Vec<u8>>);
+
+impl Retry {
+    /// Answers by the raw keys of their questions, if there were questions, and the raw state
+    /// that came with them, if there was one.
+    pub fn new<'a>(
+        answers: impl Iterator<Item = (&'a [u8], &'a [u8])>,
+        state: Option<&[u8]>,
+    ) -> Self {
+        let [responses, request_state] = meta::OF_RETRY;
+        let answers: Vec<Vec<u8>> =
+            answers.map(|(key, value)| [key, b":", value].concat()).collect();
+        let head = |name: &str| format!("\"{name}\":").into_bytes();
+        let mut members = Vec::new();
+        if !answers.is_empty() {
+            members.push([&head(responses)[..], b"{", &answers.join(&b','), b"}"].concat());
+        }
+        members.extend(state.map(|state| [&head(request_state)[..], state].concat()));
+        Self(members)
+    }
 }
 
 /// A request and what it is to become.
@@ -49,6 +83,8 @@ pub struct RequestEdit<'a> {
     pub rename: Option<&'a [u8]>,
     /// Metadata for a modern upstream, when the client is legacy.
     pub stamp: Option<&'a Stamp>,
+    /// What a modern upstream has asked a legacy client for, if it is sent again.
+    pub retry: Option<&'a Retry>,
 }
 
 /// The edits that turn the client's request into the upstream's.
@@ -64,7 +100,7 @@ pub fn request(edit: &RequestEdit<'_>) -> Splice {
     }
     match (edit.client, edit.upstream) {
         (Era::Modern, Era::Legacy) => remove_metadata(call, &mut splice),
-        (Era::Legacy, Era::Modern) => add_metadata(call, edit.stamp, &mut splice),
+        (Era::Legacy, Era::Modern) => modernize(call, edit, &mut splice),
         _ => {}
     }
     splice
@@ -118,9 +154,14 @@ fn routed_by(call: &Call) -> Option<Span> {
 
 /// The members of `_meta` that describe the request itself.
 fn own(call: &Call, meta: &Object) -> Vec<usize> {
-    let is_own = |key: Key| meta::OF_REQUEST.iter().any(|own| json::key_is(&call.bytes, key, own));
-    let members = meta.members.iter().enumerate();
-    members.filter(|(_, member)| is_own(member.key)).map(|(index, _)| index).collect()
+    named(call, meta, &meta::OF_REQUEST)
+}
+
+/// The places of the members with one of these names.
+fn named(call: &Call, object: &Object, names: &[&str]) -> Vec<usize> {
+    let is_one = |key: Key| names.iter().any(|name| json::key_is(&call.bytes, key, name));
+    let members = object.members.iter().enumerate();
+    members.filter(|(_, member)| is_one(member.key)).map(|(index, _)| index).collect()
 }
 
 /// Legacy servers know no metadata of requests and no retries; a `_meta` that held nothing else goes
@@ -144,17 +185,22 @@ fn remove_metadata(call: &Call, splice: &mut Splice) {
     }
 }
 
-fn add_metadata(call: &Call, stamp: Option<&Stamp>, splice: &mut Splice) {
-    let Some(Stamp(members)) = stamp else { return };
-    match (&call.meta, &call.params) {
-        (Some(meta), _) => splice.edit_members(meta, &own(call, meta), &[members.as_bytes()]),
-        (None, Some(params)) => {
-            let member = format!("\"_meta\":{{{members}}}");
-            splice.edit_members(params, &[], &[member.as_bytes()]);
-        }
-        (None, None) => {
-            let member = format!("\"params\":{{\"_meta\":{{{members}}}}}");
-            splice.edit_members(&call.root, &[], &[member.as_bytes()]);
+/// A legacy client repeats no request itself: what it says of a retry is not an upstream's own
+/// state given back, so it does not get there.
+fn modernize(call: &Call, edit: &RequestEdit<'_>, splice: &mut Splice) {
+    let Some(Stamp(members)) = edit.stamp else { return };
+    let mut added: Vec<&[u8]> = Vec::new();
+    let stamped = format!("\"_meta\":{{{members}}}");
+    match &call.meta {
+        Some(meta) => splice.edit_members(meta, &own(call, meta), &[members.as_bytes()]),
+        None => added.push(stamped.as_bytes()),
+    }
+    added.extend(edit.retry.iter().flat_map(|retry| retry.0.iter().map(Vec::as_slice)));
+    match &call.params {
+        Some(params) => splice.edit_members(params, &named(call, params, &meta::OF_RETRY), &added),
+        None => {
+            let params = [b"\"params\":{", added.join(&b',').as_slice(), b"}"].concat();
+            splice.edit_members(&call.root, &[], &[&params]);
         }
     }
 }
@@ -183,6 +229,7 @@ mod tests {
             upstream,
             rename,
             stamp: Some(&stamp),
+            retry: None,
         };
         let bytes = super::request(&edit).apply(&request.call.bytes);
         String::from_utf8(bytes.to_vec()).expect("utf-8")
@@ -281,5 +328,38 @@ mod tests {
         for (before, after) in cases {
             assert_eq!(edited(before, Era::Legacy, Era::Modern, None), after);
         }
+    }
+
+    #[test]
+    fn a_retry_carries_what_was_asked_for_and_the_state_as_it_was_given() {
+        let message = parse(
+            r#"{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"requestState":"mine","name":"x","inputResponse\u0073":{}}}"#,
+        );
+        let answers: [(&[u8], &[u8]); 2] = [(br#""a\u0062""#, b"{ }"), (b"\"\"", b"{\"n\":1.0e0}")];
+        let answers = Retry::new(answers.into_iter(), Some(br#""\/\u0041\ud800""#));
+        let state_alone = Retry::new(std::iter::empty(), Some(b"\"s\""));
+        let stamp = Stamp("\"p\":1".into());
+        let edited = |retry: Option<&Retry>| {
+            let edit = RequestEdit {
+                request: &message,
+                id: b"2",
+                progress_token: b"2",
+                client: Era::Legacy,
+                upstream: Era::Modern,
+                rename: None,
+                stamp: Some(&stamp),
+                retry,
+            };
+            let bytes = request(&edit).apply(&message.call.bytes);
+            let text = String::from_utf8(bytes.to_vec()).expect("utf-8");
+            let params = text.split("\"params\":").nth(1).expect("params").to_owned();
+            params.trim_end_matches('}').to_owned()
+        };
+        assert_eq!(edited(None), r#"{"_meta":{"p":1},"name":"x""#);
+        assert_eq!(
+            edited(Some(&answers)),
+            r#"{"_meta":{"p":1},"inputResponses":{"a\u0062":{ },"":{"n":1.0e0}},"requestState":"\/\u0041\ud800","name":"x""#
+        );
+        assert_eq!(edited(Some(&state_alone)), r#"{"_meta":{"p":1},"requestState":"s","name":"x""#);
     }
 }

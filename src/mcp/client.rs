@@ -1,6 +1,6 @@
 //! What a client says that it can be asked for: read from clients, said to upstreams.
 
-use crate::mcp::{Era, Method};
+use crate::mcp::{Era, Method, Revision};
 use crate::wire::json::{Kind, Object, Value};
 
 /// Sampling, and what of it is understood besides plain messages.
@@ -50,6 +50,17 @@ impl ClientCapabilities {
         });
         let roots = section(capabilities, "roots").is_some();
         Self { sampling, elicitation, roots }
+    }
+
+    /// The same as far as a revision knows it: before 2025-11-25 elicitation had no modes but
+    /// forms, and sampling no tools; before 2025-06-18 there was no elicitation.
+    pub fn within(self, revision: Revision) -> Self {
+        if revision.asks_in_full() {
+            return self;
+        }
+        let sampling = self.sampling.map(|sampling| Sampling { tools: false, ..sampling });
+        let forms = self.elicitation.map(|_| Elicitation { form: true, url: false });
+        Self { sampling, elicitation: forms.filter(|_| revision.elicits()), ..self }
     }
 
     /// Everything that can be bridged to some client, except roots: what a connection declares
@@ -128,5 +139,22 @@ mod tests {
             Some((true, false))
         );
         assert!(!read(r#"{"roots":7,"sampling":true}"#).any());
+    }
+
+    #[test]
+    fn a_revision_knows_what_it_knows() {
+        let all = read(
+            r#"{"sampling":{"tools":{},"context":{}},"elicitation":{"form":{},"url":{}},"roots":{}}"#,
+        );
+        let by_url = read(r#"{"elicitation":{"url":{}}}"#);
+        let within = |all: ClientCapabilities, revision| all.within(revision).to_json(Era::Modern);
+        assert_eq!(all.within(Revision::V2025_11_25), all);
+        assert_eq!(all.within(Revision::MODERN), all);
+        assert_eq!(
+            within(all, Revision::V2025_06_18),
+            r#"{"sampling":{"context":{}},"elicitation":{"form":{}},"roots":{}}"#
+        );
+        assert_eq!(within(all, Revision::V2025_03_26), r#"{"sampling":{"context":{}},"roots":{}}"#);
+        assert_eq!(within(by_url, Revision::V2025_06_18), r#"{"elicitation":{"form":{}}}"#);
     }
 }

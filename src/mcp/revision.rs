@@ -84,6 +84,17 @@ impl Revision {
         self >= Self::V2025_06_18
     }
 
+    /// Whether a user can be asked at all.
+    pub fn elicits(self) -> bool {
+        self >= Self::V2025_06_18
+    }
+
+    /// Whether questions to clients have all their forms: elicitation by URL and with titled or
+    /// several choices, sampling with tools and with several blocks of content in one message.
+    pub fn asks_in_full(self) -> bool {
+        self >= Self::V2025_11_25
+    }
+
     /// Whether an output schema and structured content may be of any type, not only objects.
     pub fn structures_anything(self) -> bool {
         self.era() == Era::Modern

@@ -3,7 +3,7 @@
 //! Whoever holds an [`Asked`] can answer it once; dropping it says that nobody will.
 
 use crate::bridge::question::{Question, Reply};
-use crate::wire::jsonrpc::RequestId;
+use crate::mcp::Method;
 use std::collections::HashMap;
 use std::time::Duration;
 use tokio::sync::mpsc;
@@ -50,64 +50,66 @@ impl Drop for Asked {
     }
 }
 
-/// The questions of one exchange that wait for their answers.
+/// An answer: what it is for, what was asked, and what came of it.
+pub(super) type Answered<K> = (K, Method, Reply);
+
+/// The questions of one exchange that wait for their answers, each with what it came with.
 #[derive(Debug)]
-pub(super) struct Asking {
+pub(super) struct Asking<K> {
     sender: mpsc::Sender<(u64, Reply)>,
     receiver: mpsc::Receiver<(u64, Reply)>,
     asked: u64,
-    /// The request of the upstream that each question came with.
-    waiting: HashMap<u64, RequestId>,
+    waiting: HashMap<u64, (K, Method)>,
 }
 
-impl Default for Asking {
+impl<K> Default for Asking<K> {
     fn default() -> Self {
         let (sender, receiver) = mpsc::channel(2 * MOST_ASKED);
         Self { sender, receiver, asked: 0, waiting: HashMap::new() }
     }
 }
 
-impl Asking {
+impl<K: PartialEq> Asking<K> {
     /// Notes a question; `None` when too many wait already.
     pub(super) fn ask(
         &mut self,
         question: Question,
-        request: RequestId,
+        cause: K,
         space: Option<String>,
     ) -> Option<Asked> {
         if self.waiting.len() >= MOST_ASKED {
             return None;
         }
         self.asked += 1;
-        self.waiting.insert(self.asked, request);
+        self.waiting.insert(self.asked, (cause, question.method));
         let replies = Some(self.sender.clone());
         Some(Asked { question, number: self.asked, space, replies })
     }
 
-    /// The next reply with the request that it answers. Cancel safe.
-    pub(super) async fn reply(&mut self) -> (RequestId, Reply) {
+    /// The next answer. Cancel safe.
+    pub(super) async fn reply(&mut self) -> Answered<K> {
         loop {
             // a sender is kept here, so there is no end
             let Some((number, reply)) = self.receiver.recv().await else { continue };
-            if let Some(request) = self.waiting.remove(&number) {
-                return (request, reply);
+            if let Some((cause, method)) = self.waiting.remove(&number) {
+                return (cause, method, reply);
             }
         }
     }
 
-    /// A reply that is there already, with the request that it answers.
-    pub(super) fn ready(&mut self) -> Option<(RequestId, Reply)> {
+    /// A reply that is there already, with what it answers.
+    pub(super) fn ready(&mut self) -> Option<Answered<K>> {
         loop {
             let (number, reply) = self.receiver.try_recv().ok()?;
-            if let Some(request) = self.waiting.remove(&number) {
-                return Some((request, reply));
+            if let Some((cause, method)) = self.waiting.remove(&number) {
+                return Some((cause, method, reply));
             }
         }
     }
 
-    /// The upstream does not wait for an answer any more; the number of its question.
-    pub(super) fn withdraw(&mut self, request: &RequestId) -> Option<u64> {
-        let found = self.waiting.iter().find(|(_, waiting)| *waiting == request);
+    /// Nobody waits for an answer any more; the number of the question.
+    pub(super) fn withdraw(&mut self, cause: &K) -> Option<u64> {
+        let found = self.waiting.iter().find(|(_, (waiting, _))| waiting == cause);
         let number = found.map(|(number, _)| *number)?;
         self.waiting.remove(&number);
         Some(number)

@@ -7,6 +7,7 @@
 //! tools and try again (2026-07-28 basic/transports/streamable-http, "Client Behavior"). Whatever
 //! else happens to a request may have happened after it was carried out: it is never sent twice.
 
+use crate::bridge::request::Retry;
 use crate::mcp::{Era, ListKind, Method, Routing};
 use crate::relay::forward::{Caller, Route, make_verbose, mirrored_name, param_headers, prepare};
 use crate::upstream::link::Wire;
@@ -17,14 +18,17 @@ use std::fmt;
 use std::future::Future;
 use std::ops::ControlFlow;
 use std::pin::Pin;
-use std::sync::Weak;
+use std::sync::{Arc, Weak};
 
 /// What is needed to send a request once more.
+#[derive(Clone)]
 pub(super) struct Again {
     pub(super) route: Route,
     pub(super) caller: Caller,
     pub(super) method: Method,
     pub(super) message: Request,
+    /// What it carries because its upstream has asked for it.
+    pub(super) retry: Option<Retry>,
     /// The connection that it was sent through.
     pub(super) link: Weak<Link>,
 }
@@ -124,24 +128,55 @@ impl Again {
         };
         let before = param_headers(&self.route, &self.message);
         self.route.upstream.renew(ListKind::Tools).await;
-        let name = mirrored_name(&self.route, self.method, &self.message);
-        let listing = self.route.upstream.listing(ListKind::Tools);
-        self.route.target = listing.and_then(|listing| listing.tool(&name?));
+        self.look_up();
         match param_headers(&self.route, &self.message) == before {
             true => Err(refusal),
             false => self.send(&link).await,
         }
     }
 
+    /// Finds the tool as it is listed now.
+    fn look_up(&mut self) {
+        let name = mirrored_name(&self.route, self.method, &self.message);
+        if let Some(listing) = self.route.upstream.listing(ListKind::Tools) {
+            self.route.target = name.and_then(|name| listing.tool(&name));
+        }
+    }
+
+    /// Sends it to a modern upstream again, with what the upstream has asked for; the connection
+    /// may be another than before.
+    ///
+    /// # Errors
+    /// Why it cannot be sent.
+    pub(super) async fn repeat(mut self: Box<Self>) -> Result<(Attempt, Weak<Link>), CallError> {
+        let upstream = &self.route.upstream;
+        let gone = || CallError::NotConnected(format!("it is {}", upstream.state()));
+        let link = upstream.connection().await.ok_or_else(gone)?;
+        if link.era() != Era::Modern {
+            let why = "it has come back with a protocol that knows no such request";
+            return Err(CallError::NotConnected(why.into()));
+        }
+        if self.method.route() == Routing::Tool {
+            self.look_up();
+        }
+        self.link = Arc::downgrade(&link);
+        let call = self.transmit(&link).await?;
+        let is_of_use = Self::is_of_use(&link, self.method);
+        Ok((Attempt::new(call, is_of_use.then_some(self)), Arc::downgrade(&link)))
+    }
+
     async fn send(&self, link: &Link) -> Result<Call, Outcome> {
         if let Some(level) = self.caller.level {
             make_verbose(&self.route.upstream, link, level).await;
         }
-        let failed = |e: CallError| Err(e);
-        let mut call = link.wire().reserve().map_err(failed)?;
-        let Self { route, caller, method, message, .. } = self;
-        let outbound = prepare(route, link, caller, *method, message, call.id());
-        call.send(outbound).await.map_err(failed)?;
+        self.transmit(link).await.map_err(Err)
+    }
+
+    async fn transmit(&self, link: &Link) -> Result<Call, CallError> {
+        let mut call = link.wire().reserve()?;
+        let Self { route, caller, method, message, retry, .. } = self;
+        let retry = retry.as_ref();
+        call.send(prepare(route, link, caller, *method, message, retry, call.id())).await?;
         Ok(call)
     }
 }

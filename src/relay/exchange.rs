@@ -9,20 +9,21 @@ use crate::bridge::question::{Question, Reply};
 use crate::bridge::request::progress_token;
 use crate::bridge::response::{Bridged, ResponseEdit, response};
 use crate::mcp::{ClientCapabilities, Era, ListKind, LogLevel, Method, Revision};
-use crate::relay::asking::{ANSWER_TIME, Asked, Asking};
+use crate::relay::asking::{ANSWER_TIME, Answered, Asked, Asking};
 use crate::relay::attempt::Attempt;
+use crate::relay::deadline::Deadline;
 use crate::relay::parking::{Origin, PARK_TIME, Paused, STATE_TIME};
+use crate::relay::rounds::{self, Rounds};
 use crate::relay::seal::{Held, MAX_INNER};
 use crate::upstream::{CallError, Event, Link, Ticket, Upstream};
 use crate::wire::jsonrpc::error::{result_json, result_pieces};
 use crate::wire::jsonrpc::{Code, Notification, Rejected, Request, RequestId, Response};
 use crate::wire::splice::Splice;
 use bytes::Bytes;
-use std::pin::Pin;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 use tokio::sync::Notify;
-use tokio::time::{Instant, Sleep};
+use tokio::time::Instant;
 
 /// How long before the end of a call nobody can be asked any more: its upstream is told.
 const LAST_WORDS: Duration = Duration::from_millis(500);
@@ -98,56 +99,6 @@ impl Answer {
     }
 }
 
-/// How long an exchange may take, and its one timer.
-#[derive(Debug)]
-struct Deadline {
-    idle: Duration,
-    /// When it has taken too long: after an idle time, or in all.
-    due: Instant,
-    end: Instant,
-    /// `None` until somebody waits.
-    timer: Option<Pin<Box<Sleep>>>,
-}
-
-impl Deadline {
-    fn new(idle: Duration, total: Duration) -> Self {
-        let now = Instant::now();
-        let end = now + total;
-        Self { idle, due: (now + idle).min(end), end, timer: None }
-    }
-
-    /// Progress was made: the idle time begins anew, the end stays.
-    fn extend(&mut self) {
-        self.due = (Instant::now() + self.idle).min(self.end);
-    }
-
-    /// Only the end counts.
-    fn pause(&mut self) {
-        self.due = self.end;
-    }
-
-    /// A person is asked: that is no idle time.
-    fn allow(&mut self, time: Duration) {
-        self.due = (Instant::now() + time).min(self.end);
-    }
-
-    /// The timer, set to ring after `patience`, or when it has taken too long. To set it to a
-    /// later time than before costs next to nothing.
-    fn timer(&mut self, patience: Duration) -> Pin<&mut Sleep> {
-        let patience = Instant::now().checked_add(patience);
-        let ring = patience.map_or(self.due, |patience| patience.min(self.due));
-        let timer = self.timer.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(ring)));
-        if timer.deadline() != ring {
-            timer.as_mut().reset(ring);
-        }
-        timer.as_mut()
-    }
-
-    fn has_passed(&self) -> bool {
-        Instant::now() >= self.due
-    }
-}
-
 /// What an exchange needs to know of its two ends.
 #[derive(Debug)]
 pub(super) struct Ends {
@@ -156,7 +107,8 @@ pub(super) struct Ends {
     pub(super) token: Option<Bytes>,
     pub(super) method: Method,
     pub(super) client: Revision,
-    pub(super) era: Era,
+    /// The revision of the upstream.
+    pub(super) spoken: Revision,
     /// The connection it goes through, for telling which one failed.
     pub(super) link: Weak<Link>,
     pub(super) upstream: Arc<Upstream>,
@@ -173,6 +125,12 @@ pub(super) struct Ends {
 
 /// What came of a call while it was parked.
 type Late = Box<Result<Response, CallError>>;
+impl Ends {
+    /// On `/mcp`, the slug of the upstream.
+    pub(super) fn space(&self) -> Option<String> {
+        self.prefixed.then(|| self.upstream.slug().to_owned())
+    }
+}
 
 /// One request on its way.
 #[derive(Debug)]
@@ -183,48 +141,66 @@ pub struct Exchange {
     progress: Option<f64>,
     cancel: Arc<Cancel>,
     /// `None` until the upstream asks something.
-    asking: Option<Box<Asking>>,
+    /// What the upstream asked through its own requests; `None` until it does.
+    asking: Option<Box<Asking<RequestId>>>,
     /// Questions that the client did not answer, and is asked again.
     again: Vec<Asked>,
     /// How often it was parked.
-    pub(super) rounds: u32,
+    pub(super) parked: u32,
     late: Option<Late>,
+    /// Only where a modern upstream may ask a legacy client.
+    rounds: Option<Box<Rounds>>,
     /// Its place among the requests under way at the upstream.
     _ticket: Ticket,
 }
 
 /// The next reply to a question of the upstream.
-async fn replied(asking: &mut Option<Box<Asking>>) -> (RequestId, Reply) {
+async fn replied(asking: &mut Option<Box<Asking<RequestId>>>) -> Answered<RequestId> {
     match asking {
         Some(asking) => asking.reply().await,
         None => std::future::pending().await,
     }
 }
 
+/// The next thing that the upstream says, while a call is under way there.
+async fn said(call: &mut Option<Attempt>) -> Result<Event, CallError> {
+    match call {
+        Some(call) => call.next().await,
+        None => std::future::pending().await,
+    }
+}
+
 enum Turn {
     Event(Result<Event, CallError>),
-    Reply(RequestId, Reply),
+    Reply(Answered<RequestId>),
+    Round(rounds::Turn),
     Rings,
     Cancelled,
 }
 
 impl Exchange {
-    pub(super) fn new(ends: Ends, call: Attempt, ticket: Ticket) -> Self {
+    pub(super) fn new(
+        ends: Ends,
+        call: Attempt,
+        ticket: Ticket,
+        rounds: Option<Box<Rounds>>,
+    ) -> Self {
         let timeouts = &ends.upstream.entry.timeouts;
         let deadline = Deadline::new(timeouts.idle, timeouts.total);
         let (call, cancel) = (Some(call), Arc::default());
-        let (again, rounds, late) = (Vec::new(), 0, None);
+        let (progress, asking, again, parked, late) = (None, None, Vec::new(), 0, None);
         let _ticket = ticket;
         Self {
             ends,
             call,
             deadline,
-            progress: None,
+            progress,
             cancel,
-            asking: None,
+            asking,
             again,
-            rounds,
+            parked,
             late,
+            rounds,
             _ticket,
         }
     }
@@ -241,36 +217,88 @@ impl Exchange {
             if let Some(asked) = self.again.pop() {
                 return Step::Ask(asked);
             }
-            match self.turn(patience).await {
-                Turn::Event(Ok(Event::Notification(notification))) => {
-                    if let Some(step) = self.notification(&notification) {
-                        return step;
+            if let Some(asked) = self.rounds.as_mut().and_then(|rounds| rounds.ask()) {
+                self.deadline.allow(ANSWER_TIME);
+                return Step::Ask(asked);
+            }
+            let step = match self.turn(patience).await {
+                Turn::Event(event) => self.event(event),
+                Turn::Reply((request, method, reply)) => {
+                    self.reply(&request, method, &reply);
+                    None
+                }
+                Turn::Round(turn) => self.round(turn).err().map(Step::Answer),
+                Turn::Rings if !self.deadline.has_passed() => Some(Step::Quiet),
+                Turn::Rings => Some(self.late()),
+                Turn::Cancelled => Some(Step::Cancelled),
+            };
+            if let Some(step) = step {
+                if matches!(step, Step::Answer(_) | Step::Cancelled) {
+                    (self.call, self.rounds) = (None, None); // the drop cancels it upstream
+                }
+                return step;
+            }
+        }
+    }
+
+    fn event(&mut self, event: Result<Event, CallError>) -> Option<Step> {
+        match event {
+            Ok(Event::Notification(notification)) => self.notification(&notification),
+            Ok(Event::Request(request)) => self.asked(&request).map(Step::Ask),
+            Ok(Event::Response(response)) => {
+                self.call = None;
+                match self.rounds.as_mut().and_then(|rounds| rounds.begin(&response)) {
+                    None => Some(Step::Answer(self.answer(&response))),
+                    Some(Err(why)) => Some(Step::Answer(self.fail(&why))),
+                    Some(Ok(pause)) => {
+                        self.deadline.allow(pause + self.deadline.idle);
+                        None
                     }
-                }
-                Turn::Event(Ok(Event::Request(request))) => {
-                    if let Some(asked) = self.asked(&request) {
-                        return Step::Ask(asked);
-                    }
-                }
-                Turn::Reply(request, reply) => self.reply(&request, &reply),
-                Turn::Event(Ok(Event::Response(response))) => {
-                    self.call = None;
-                    return Step::Answer(self.answer(&response));
-                }
-                Turn::Event(Err(error)) => {
-                    self.call = None;
-                    return Step::Answer(self.failed(&error));
-                }
-                Turn::Rings if !self.deadline.has_passed() => return Step::Quiet,
-                Turn::Rings => {
-                    self.call = None; // the drop cancels it upstream
-                    return Step::Answer(self.failed(&CallError::TimedOut));
-                }
-                Turn::Cancelled => {
-                    self.call = None;
-                    return Step::Cancelled;
                 }
             }
+            Err(error) => {
+                self.call = None; // before it is reported: nothing is left to be cancelled
+                Some(Step::Answer(self.failed(&error)))
+            }
+        }
+    }
+
+    fn is_in_a_round(&self) -> bool {
+        self.rounds.as_ref().is_some_and(|rounds| rounds.is_under_way())
+    }
+
+    /// What comes of a round, until the call is repeated.
+    fn round(&mut self, turn: rounds::Turn) -> Result<(), Answer> {
+        match turn {
+            rounds::Turn::Answered((entry, method, reply)) => {
+                let Some(rounds) = &mut self.rounds else { return Ok(()) };
+                let all = rounds.answered(entry, method, &reply);
+                if all.map_err(|why| self.fail(&why))? {
+                    self.deadline.extend();
+                }
+            }
+            rounds::Turn::Repeated(repeated) => {
+                let (call, link) = repeated.map_err(|error| self.failed(&error))?;
+                (self.call, self.ends.link) = (Some(call), link);
+                self.deadline.extend();
+            }
+        }
+        Ok(())
+    }
+
+    /// It has taken too long. If that is because a person did not answer, the upstream may go on
+    /// without.
+    fn late(&mut self) -> Step {
+        let unanswered = self.rounds.as_mut().filter(|_| !self.deadline.is_over());
+        match unanswered.and_then(|rounds| rounds.give_up()) {
+            Some((number, Ok(all))) => {
+                if all {
+                    self.deadline.extend();
+                }
+                Step::Withdraw(number)
+            }
+            Some((_, Err(why))) => Step::Answer(self.fail(&why)),
+            None => Step::Answer(self.failed(&CallError::TimedOut)),
         }
     }
 
@@ -278,12 +306,15 @@ impl Exchange {
         if let Some(late) = self.late.take() {
             return Turn::Event(late.map(Event::Response));
         }
-        let Some(call) = &mut self.call else { return Turn::Cancelled };
+        if self.call.is_none() && !self.is_in_a_round() {
+            return Turn::Cancelled;
+        }
         tokio::select! {
             biased;
-            event = call.next() => Turn::Event(event),
+            event = said(&mut self.call) => Turn::Event(event),
             () = self.cancel.cancelled() => Turn::Cancelled,
-            (request, reply) = replied(&mut self.asking) => Turn::Reply(request, reply),
+            answered = replied(&mut self.asking) => Turn::Reply(answered),
+            turn = rounds::next(&mut self.rounds) => Turn::Round(turn),
             () = self.deadline.timer(patience) => Turn::Rings,
         }
     }
@@ -305,10 +336,11 @@ impl Exchange {
                 Turn::Event(Ok(Event::Response(response))) => self.end(Ok(response)),
                 Turn::Event(Err(error)) => self.end(Err(error)),
                 Turn::Rings => self.end(Err(CallError::TimedOut)),
-                Turn::Reply(request, reply) => {
-                    self.reply(&request, &reply);
+                Turn::Reply((request, method, reply)) => {
+                    self.reply(&request, method, &reply);
                     None
                 }
+                Turn::Round(_) => None, // those are for legacy clients, which are never parked
                 Turn::Cancelled => self.end(Err(CallError::TimedOut)),
             };
             self.deadline.pause();
@@ -328,7 +360,7 @@ impl Exchange {
     /// cannot be.
     pub(super) fn pause(&mut self) -> Option<Paused> {
         let origin = self.ends.origin.take()?;
-        self.rounds += 1;
+        self.parked += 1;
         self.deadline.pause();
         let now = Instant::now();
         let last = self.deadline.end.checked_sub(LAST_WORDS).unwrap_or(now);
@@ -376,8 +408,8 @@ impl Exchange {
             let reply = asked.question.given_up();
             asked.answer(reply);
         }
-        while let Some((request, reply)) = self.asking.as_mut().and_then(|a| a.ready()) {
-            self.reply(&request, &reply);
+        while let Some((request, method, reply)) = self.asking.as_mut().and_then(|a| a.ready()) {
+            self.reply(&request, method, &reply);
         }
     }
 
@@ -409,13 +441,13 @@ impl Exchange {
 
     /// A request of the upstream, if this client can be asked; otherwise it is declined.
     fn asked(&mut self, request: &Request) -> Option<Asked> {
-        let space = self.ends.prefixed.then(|| self.ends.upstream.slug().to_owned());
+        let space = self.ends.space();
         let asked = match Question::of_request(request) {
-            Some(question) => question.check(&self.ends.capabilities).and_then(|()| {
-                let asking = self.asking.get_or_insert_default();
-                asking.ask(question, request.id.detached(), space).ok_or("too many questions wait")
-            }),
-            None => Err("not a request that clients serve"),
+            // MCP 2026-07-28 basic/patterns, "Server Requests": there are none in the modern era
+            Some(question) if self.ends.spoken.era() == Era::Legacy => {
+                self.put(question, request.id.detached(), space)
+            }
+            _ => Err("not a request that clients serve"),
         };
         match asked {
             Ok(asked) => {
@@ -423,15 +455,27 @@ impl Exchange {
                 Some(asked)
             }
             Err(why) => {
-                self.reply(&request.id, &Reply::Unanswered(why));
+                self.reply(&request.id, Method::Ping, &Reply::Unanswered(why));
                 None
             }
         }
     }
 
-    fn reply(&mut self, request: &RequestId, reply: &Reply) {
+    fn put(
+        &mut self,
+        question: Question,
+        request: RequestId,
+        space: Option<String>,
+    ) -> Result<Asked, &'static str> {
+        let (capabilities, client) = (&self.ends.capabilities, self.ends.client);
+        let question = question.for_client(capabilities, client, "")?;
+        let asking = self.asking.get_or_insert_default();
+        asking.ask(question, request, space).ok_or("too many questions wait")
+    }
+
+    fn reply(&mut self, request: &RequestId, method: Method, reply: &Reply) {
         if let Some(call) = &self.call {
-            call.reply(reply.response(request));
+            call.reply(reply.response(request, method, self.ends.spoken));
         }
         if self.asking.as_ref().is_none_or(|asking| asking.is_empty()) {
             self.deadline.extend();
@@ -464,7 +508,7 @@ impl Exchange {
             id: self.ends.id.token(),
             method: self.ends.method,
             client: self.ends.client,
-            upstream: self.ends.era,
+            upstream: self.ends.spoken.era(),
             space: self.ends.prefixed.then(|| self.ends.upstream.slug()),
             private: self.ends.personal,
         };

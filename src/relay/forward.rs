@@ -2,7 +2,7 @@
 
 use crate::base::label::Label;
 use crate::bridge::initialize::{merge_instructions, set_level_request};
-use crate::bridge::request::{self, Reference, RequestEdit, Stamp};
+use crate::bridge::request::{self, Reference, RequestEdit, Retry, Stamp};
 use crate::catalog::merge::Target;
 use crate::catalog::param_header::ParamHeaders;
 use crate::catalog::single::render_single;
@@ -14,9 +14,10 @@ use crate::relay::attempt::{Again, Attempt};
 use crate::relay::exchange::{Ends, Exchange};
 use crate::relay::parking::{Origin, Parking};
 use crate::relay::retry;
+use crate::relay::rounds::Rounds;
 use crate::relay::world::{Endpoint, World};
 use crate::task::within;
-use crate::upstream::{Link, Outbound, State, Upstream};
+use crate::upstream::{CallError, Link, Outbound, State, Upstream};
 use crate::wire::json::{self, Span};
 use crate::wire::jsonrpc::{Code, Rejected, Request, id};
 use bytes::Bytes;
@@ -54,6 +55,11 @@ impl Caller {
         let unasked = (self.revision.era() == Era::Legacy).then_some(UNASKED);
         self.level.or(unasked)
     }
+
+    /// What it can be asked for with this request: nothing without a stream to ask on.
+    pub(super) fn askable(&self) -> ClientCapabilities {
+        if self.streams { self.capabilities } else { ClientCapabilities::default() }
+    }
 }
 
 /// The way to the upstreams.
@@ -77,6 +83,7 @@ pub(super) struct Inquiry<'a> {
 }
 
 /// Where one request goes.
+#[derive(Clone)]
 pub(super) struct Route {
     pub(super) upstream: Arc<Upstream>,
     /// The JSON string token that replaces the name or URI; `None` where it stays.
@@ -214,37 +221,39 @@ impl Relay {
         if let Some(level) = caller.level {
             make_verbose(upstream, &link, level).await;
         }
-        let failed = |e: crate::upstream::CallError| {
+        let failed = |e: CallError| {
             upstream.report(&e, &Arc::downgrade(&link));
             Rejected::new(Code::Internal, format!("upstream {:?}: {e}", upstream.entry.key))
         };
         let ticket = upstream.admit().map_err(failed)?;
         let mut call = link.wire().reserve().map_err(failed)?;
-        let outbound = prepare(&route, &link, caller, method, message, call.id());
+        let outbound = prepare(&route, &link, caller, method, message, None, call.id());
         let bound = upstream.entry.timeouts.idle;
         match within(bound, call.send(outbound)).await {
             Some(sent) => sent.map_err(failed)?,
-            None => return Err(failed(crate::upstream::CallError::TimedOut)),
+            None => return Err(failed(CallError::TimedOut)),
         }
         let ends = Ends {
             id: message.id.kept(message.call.bytes.len()),
             token: kept_token(message),
             method,
             client: caller.revision,
-            era: link.era(),
+            spoken: link.peer.revision,
             link: Arc::downgrade(&link),
             upstream: Arc::clone(upstream),
             prefixed: endpoint == Endpoint::Aggregate,
             level: caller.hears(),
             personal: permit.is_personal(),
-            capabilities: caller.capabilities,
+            capabilities: caller.askable(),
             origin: self.origin(inquiry, &route),
         };
-        let again = Again::is_of_use(&link, method).then(|| {
-            let (caller, message, link) = (caller.clone(), message.clone(), Arc::downgrade(&link));
-            Box::new(Again { route, caller, method, message, link })
-        });
-        Ok(Exchange::new(ends, Attempt::new(call, again), ticket))
+        let again = || {
+            let (route, caller, link) = (route.clone(), caller.clone(), Arc::downgrade(&link));
+            Box::new(Again { route, caller, method, message: message.clone(), retry: None, link })
+        };
+        let rounds = Rounds::may_come(&ends).then(|| Box::new(Rounds::new(again(), ends.space())));
+        let again = Again::is_of_use(&link, method).then(again);
+        Ok(Exchange::new(ends, Attempt::new(call, again), ticket, rounds))
     }
 }
 
@@ -486,12 +495,13 @@ pub(super) fn prepare(
     caller: &Caller,
     method: Method,
     message: &Request,
+    retry: Option<&Retry>,
     id: u64,
 ) -> Outbound {
     let token = id.to_string();
     let client = caller.revision.era();
     let stamp = (client == Era::Legacy && link.era() == Era::Modern)
-        .then(|| Stamp::ours(link.peer.revision, caller.level));
+        .then(|| Stamp::ours(link.peer.revision, caller.level, &caller.askable()));
     let edit = RequestEdit {
         request: message,
         id: token.as_bytes(),
@@ -500,6 +510,7 @@ pub(super) fn prepare(
         upstream: link.era(),
         rename: route.rename.as_deref(),
         stamp: stamp.as_ref(),
+        retry,
     };
     let mut splice = request::request(&edit);
     if let (Some((at, state)), Era::Modern) = (&route.state, link.era()) {

@@ -2,12 +2,14 @@
 
 pub mod asking;
 mod attempt;
+mod deadline;
 pub mod exchange;
 pub mod forward;
 pub mod hub;
 pub mod outlet;
 pub mod parking;
 mod retry;
+mod rounds;
 pub mod seal;
 pub mod world;
 

@@ -179,7 +179,7 @@ impl Parking {
         let Some((origin, request, expires)) = exchange.pause() else {
             return Parting::Onward(Box::new(exchange));
         };
-        let round = exchange.rounds;
+        let round = exchange.parked;
         let keyed = open.into_iter().enumerate();
         let open: Vec<(String, Asked)> =
             keyed.map(|(at, asked)| (format!("k{round}_{}", at + 1), asked)).collect();

@@ -189,6 +189,12 @@ impl Legacy {
         self.send("POST", &body).await.head.status()
     }
 
+    /// Refuses a request of the server; returns the status.
+    pub(crate) async fn refuse(&self, id: &Value, error: Value) -> u16 {
+        let body = json!({ "jsonrpc": "2.0", "id": id, "error": error }).to_string();
+        self.send("POST", &body).await.head.status()
+    }
+
     /// The standalone stream.
     pub(crate) async fn get_stream(&self) -> Incoming {
         self.send("GET", "").await

@@ -10,7 +10,7 @@
 //! | `name`, `instructions`, `capabilities` | of the handshake; all capabilities by default |
 //! | `tools` `prompts` `resources` `resourceTemplates` | entries, or pages (arrays of entries); a string is a minimal entry |
 //! | `endless`, `stuck` | list methods that always have a next page, with a new cursor or the same one |
-//! | `on` | steps by `"method"` or `"method:name"` (name or uri), in place of the usual answer |
+//! | `on` | steps by `"method"` or `"method:name"` (name or uri), in place of the usual answer; for a request sent again also by `"method:name@state"` with its `requestState`, or `"method:name@"` if it has none |
 //! | `start` | steps before anything was read |
 //! | `ignoreEof` | stay when stdin closes (stdio) |
 //! | `sessions`, `sse` | HTTP only: `false` for no session ids; `true` to answer all by SSE |
@@ -89,6 +89,12 @@ impl Heard<'_> {
         name.unwrap_or_default()
     }
 
+    /// The state of a request that is sent again.
+    fn again(&self) -> Option<&str> {
+        let answered = self.params.get("inputResponses").map(|_| "");
+        self.params.get("requestState").and_then(Value::as_str).or(answered)
+    }
+
     fn token(&self) -> Option<&Value> {
         self.params.get("_meta")?.get("progressToken")
     }
@@ -149,7 +155,9 @@ impl Peer {
         self.cancelled(&heard);
         let on = &self.script["on"];
         let named = on.get(format!("{method}:{}", heard.name()));
-        match named.or(on.get(method)).cloned() {
+        let again =
+            heard.again().and_then(|state| on.get(format!("{method}:{}@{state}", heard.name())));
+        match again.or(named).or(on.get(method)).cloned() {
             Some(steps) => self.steps(&steps, &heard),
             None => self.usual(&heard),
         }

@@ -173,16 +173,15 @@ impl Flow {
                 Step::Quiet => None,
                 Step::Ask(asked) => self.ask(asked, &mut open),
                 Step::Withdraw(number) => open.remove(&number).and_then(|id| self.withdraw(id)),
-                Step::Answer(answer) => {
-                    for id in open.into_values() {
-                        if let Some((message, _)) = self.withdraw(id) {
-                            let _ = sink.say(message, None).await; // the answer will tell
-                        }
+                step @ (Step::Answer(_) | Step::Cancelled) => {
+                    for (message, _) in self.withdraw_all(open) {
+                        let _ = sink.say(message, None).await; // the end of the stream will tell
                     }
-                    let _ = sink.say(answer.one_piece(), None).await; // it was the last to say
+                    if let Step::Answer(answer) = step {
+                        let _ = sink.say(answer.one_piece(), None).await; // it was the last to say
+                    }
                     return;
                 }
-                Step::Cancelled => return,
             };
             if let Some((message, question)) = message
                 && sink.say(message, question).await.is_err()
@@ -204,6 +203,11 @@ impl Flow {
         let id = session.ask(asked)?;
         open.insert(number, id);
         Some((question.request(id, session.revision, space.as_deref()), Some(id)))
+    }
+
+    /// What takes back whatever was not answered: the request has ended.
+    fn withdraw_all(&self, open: HashMap<u64, u64>) -> Vec<Said> {
+        open.into_values().filter_map(|id| self.withdraw(id)).collect()
     }
 
     /// What takes a question back, if it was not answered.

@@ -5,6 +5,7 @@ mod a_large_result_is_json;
 mod a_legacy_disconnect_cancels_nothing;
 mod a_legacy_server_asks_a_legacy_client;
 mod a_legacy_server_asks_a_modern_client;
+mod a_modern_server_asks_a_legacy_client;
 mod a_modern_server_asks_a_modern_client;
 mod a_tool_that_runs_only_as_a_task;
 mod accept_header_choices;
