@@ -10,7 +10,13 @@ const REVISIONS: [&str; 3] = ["2025-03-26", "2025-06-18", "2025-11-25"];
 fn script() -> Value {
     let question = json!({ "message": "Your name?", "requestedSchema": { "type": "object", "properties": {} } });
     let mut flood: Vec<Value> = (1..=100).map(|n| progress(n, &"x".repeat(100_000))).collect();
-    flood.extend([json!({ "await": "flooded" }), json!({ "usual": true })]);
+    // it is answered when everything before it was read
+    let ping = r#"{"jsonrpc":"2.0","id":"read-$token","method":"ping"}"#;
+    flood.extend([
+        json!({ "line": ping }),
+        json!({ "await": "flooded" }),
+        json!({ "usual": true }),
+    ]);
     json!({ "tools": ["steps", "asks", "flood", "plain", "grow"], "on": {
         "tools/call:steps": [
             progress(1, "one"), progress(2, "two"), { "await": "go" }, progress(3, "three"),
@@ -232,6 +238,10 @@ async fn who_stops_reading_holds_up_nobody_and_gets_what_is_left() {
         let mut deaf = client.open("tools/call", params(&case.name("flood"))).await;
         let (id, _) = said(&mut deaf).await.expect("progress");
         case.upstream.reached("flooded").await;
+        let calls = case.upstream.received_of("tools/call");
+        let flooding = calls.iter().rfind(|call| call["params"]["name"] == "flood");
+        let token = &flooding.expect("the call")["params"]["_meta"]["progressToken"];
+        case.upstream.wait_for(&format!("\"read-{token}\"")).await;
         let neighbour = client.request("tools/call", json!({ "name": case.name("plain") })).await;
         assert_eq!(neighbour.result()["content"][0]["text"], "called plain", "{case}");
         case.upstream.release("flooded");
