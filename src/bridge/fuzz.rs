@@ -9,15 +9,14 @@ use crate::bridge::{initialize, listen, notification};
 use crate::mcp::{ClientCapabilities, Era, Method, Revision, Routing, meta};
 use crate::wire::json::{self, Kind};
 use crate::wire::jsonrpc::{Message, Notification, Request, RequestId, Response};
-use crate::wire::splice::Splice;
-use crate::wire::uri;
+use crate::wire::{splice::Splice, uri};
 use bytes::Bytes;
 
 /// The slug of the upstream, where several share the endpoint.
 const SLUG: &str = "s";
 /// What clients can be asked for.
 const ASKED: [&str; 3] = ["sampling/createMessage", "elicitation/create", "roots/list"];
-/// The ids and tokens that are put in.
+/// The id, token and name that are put in.
 const ID: &[u8] = b"7001";
 const TOKEN: &[u8] = b"\"7002\"";
 const NAME: &[u8] = b"\"7003\"";
