@@ -2,7 +2,7 @@
 
 use crate::cli::serve::open_door;
 use crate::cli::{Failure, counted, load, print};
-use crate::config::Transport;
+use crate::config::{Isolation, Transport};
 use std::path::PathBuf;
 
 /// Reads the file and says what is wrong with it, or what it means.
@@ -27,8 +27,13 @@ pub(crate) fn run(named: Option<PathBuf>) -> Result<u8, Failure> {
                 Transport::Builtin => "builtin",
             };
             let off = if entry.enabled { "" } else { " (disabled)" };
+            let shared = match entry.isolation {
+                Isolation::Shared => String::new(),
+                other => format!(", isolation {}", other.as_str()),
+            };
             let key = crate::base::text::one_line(&entry.key);
-            out.push_str(&format!("server: {key} at /mcp/{} over {kind}{off}\n", entry.slug));
+            let slug = &entry.slug;
+            out.push_str(&format!("server: {key} at /mcp/{slug} over {kind}{shared}{off}\n"));
         }
     }
     let path = loaded.path.display();

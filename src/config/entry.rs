@@ -9,7 +9,9 @@ use super::document::{Member, Node, find};
 use super::environment::Environment;
 use super::fault::Findings;
 use super::formats::Format;
-use super::model::{Entry, EntryTimeouts, ProtocolPin, Restart, Slug};
+use super::model::{
+    Entry, EntryTimeouts, Isolation, LaneSettings, MAX_LANES, ProtocolPin, Restart, Slug,
+};
 use super::schema::{self, Unknown};
 use super::{read, substitute, transport};
 
@@ -104,6 +106,8 @@ pub(super) fn read_entry(
     let slug = slug(entry, f);
     let transport = transport::read(&fields, f);
     let protocol = fields.read("protocol", f, protocol);
+    let isolation = fields.read("isolation", f, isolation);
+    let lanes = fields.read("lanes", f, lanes);
     let tags = fields.read("tags", f, read::words);
     let enabled_tools = fields.read("enabledTools", f, read::words);
     let disabled_tools = fields.read("disabledTools", f, read::words);
@@ -123,6 +127,8 @@ pub(super) fn read_entry(
         enabled,
         transport,
         protocol: protocol.unwrap_or_default(),
+        isolation: isolation.unwrap_or_default(),
+        lanes: lanes.unwrap_or_default(),
         tags: tags.unwrap_or_default(),
         enabled_tools,
         disabled_tools: disabled_tools.unwrap_or_default(),
@@ -158,6 +164,22 @@ fn protocol(node: &Node, findings: &mut Findings) -> Option<ProtocolPin> {
         ("legacy", ProtocolPin::Legacy),
     ];
     read::one_of(node, &pins, findings)
+}
+
+fn isolation(node: &Node, findings: &mut Findings) -> Option<Isolation> {
+    let modes = [Isolation::Shared, Isolation::Principal, Isolation::Session, Isolation::Call];
+    read::one_of(node, &modes.map(|mode| (mode.as_str(), mode)), findings)
+}
+
+fn lanes(node: &Node, findings: &mut Findings) -> Option<LaneSettings> {
+    let (before, members) = (LaneSettings::default(), read::members(node, findings)?);
+    schema::check_keys(members.iter(), schema::LANES, Unknown::Warning, findings);
+    let max = node.get("max").and_then(|node| read::whole(node, 1..=MAX_LANES as u64, findings));
+    let idle = node.get("idleMs").and_then(|node| read::duration(node, findings));
+    Some(LaneSettings {
+        max: max.and_then(|max| usize::try_from(max).ok()).unwrap_or(before.max),
+        idle: idle.unwrap_or(before.idle),
+    })
 }
 
 /// Our own `timeouts` win over the single keys that other programs write.

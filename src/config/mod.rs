@@ -35,9 +35,9 @@ pub use formats::Format;
 pub use locate::{CONFIG_VARIABLE, Candidate, SYSTEM_CONFIG, Source, candidates, workspace_folder};
 pub use model::{
     AuthMode, Config, DEFAULT_PORT, Entry, EntryTimeouts, EnvPattern, GatewaySettings, Http,
-    LIMITS, LimitRow, Limits, LogFormat, LogLevel, LogSettings, MAX_ENTRIES, MAX_SEPARATOR_BYTES,
-    MAX_SLUG_BYTES, MAX_URLS, ProtocolPin, RejectedEntry, Restart, SecretText, Slug, Stdio,
-    Transport,
+    Isolation, LIMITS, LaneSettings, LimitRow, Limits, LogFormat, LogLevel, LogSettings,
+    MAX_ENTRIES, MAX_LANES, MAX_SEPARATOR_BYTES, MAX_SLUG_BYTES, MAX_URLS, ProtocolPin,
+    RejectedEntry, Restart, SecretText, Slug, Stdio, Transport,
 };
 pub use parse::{MAX_DEPTH, MAX_FILE_BYTES, MAX_KEY_BYTES, MAX_NODES};
 pub use resolve::{File, Parsed, Resolved, parse, resolve};

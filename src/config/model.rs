@@ -62,6 +62,10 @@ pub struct Entry {
     pub enabled_tools: Option<Vec<String>>,
     /// These tools do not exist; named as the upstream names them. Wins over `enabled_tools`.
     pub disabled_tools: Vec<String>,
+    /// Who shares a connection to it.
+    pub isolation: Isolation,
+    /// Its connections besides the one that all share.
+    pub lanes: LaneSettings,
     /// How long it may take.
     pub timeouts: EntryTimeouts,
     /// What happens when it ends by itself.
@@ -182,6 +186,51 @@ pub enum ProtocolPin {
     Modern,
     /// Up to 2025-11-25.
     Legacy,
+}
+
+/// Who shares a connection to an upstream, and with it the state that the upstream keeps for one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Isolation {
+    /// Everybody. Calls during which clients can be asked run on connections of their own once
+    /// the upstream has asked something that several calls can have caused.
+    #[default]
+    Shared,
+    /// The clients of one principal.
+    Principal,
+    /// One legacy session; clients without sessions are taken by their principal.
+    Session,
+    /// One call, and no other.
+    Call,
+}
+
+impl Isolation {
+    /// As it is written in the file.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Shared => "shared",
+            Self::Principal => "principal",
+            Self::Session => "session",
+            Self::Call => "call",
+        }
+    }
+}
+
+/// Connections to one upstream besides the one that all share.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LaneSettings {
+    /// Most at one time, from 1 to [`MAX_LANES`].
+    pub max: usize,
+    /// How long one is kept that nobody uses.
+    pub idle: Duration,
+}
+
+/// Most additional connections to one upstream that can be set.
+pub const MAX_LANES: usize = 1024;
+
+impl Default for LaneSettings {
+    fn default() -> Self {
+        LaneSettings { max: 8, idle: Duration::from_secs(300) }
+    }
 }
 
 /// How long an upstream may take.

@@ -71,6 +71,8 @@ pub const ENTRY: &[Key] = &[
     read("disabled"),
     read("tags"),
     read("protocol"),
+    read("isolation"),
+    read("lanes"),
     read("enabledTools"),
     read("disabledTools"),
     read("timeouts"),
@@ -97,7 +99,6 @@ pub const ENTRY: &[Key] = &[
     foreign("gallery"),
     foreign("sandboxEnabled"),
     later("sandbox"),
-    later("isolation"),
     later("replace"),
     later("pin"),
     later("oauth"),
@@ -110,6 +111,9 @@ pub const ENTRY: &[Key] = &[
 
 /// `restart` of an entry.
 pub const RESTART: &[Key] = &[read("max"), read("delayMs")];
+
+/// `lanes` of an entry.
+pub const LANES: &[Key] = &[read("max"), read("idleMs")];
 
 /// `timeouts` of an entry and of `gateway`.
 pub const TIMEOUTS: &[Key] = &[read("startMs"), read("idleMs"), read("totalMs"), read("listMs")];
@@ -298,7 +302,7 @@ mod tests {
 
     #[test]
     fn no_table_names_a_key_twice() {
-        for table in [ROOT, ENTRY, RESTART, TIMEOUTS, GATEWAY, AUTH, NAMING, LOG] {
+        for table in [ROOT, ENTRY, RESTART, LANES, TIMEOUTS, GATEWAY, AUTH, NAMING, LOG] {
             for key in table {
                 assert_eq!(table.iter().filter(|k| k.name == key.name).count(), 1, "{}", key.name);
             }

@@ -210,7 +210,8 @@ fn our_settings_are_read() {
             "views": {}, "tls": {}, "log": {"level": "debug", "format": "json"} },
           "mcpServers": {
             "a": {"type": "builtin", "protocol": "modern", "enabledTools": ["x"],
-                  "timeouts": {"startMs": "2s"}, "restart": {"max": 0}},
+                  "timeouts": {"startMs": "2s"}, "restart": {"max": 0},
+                  "isolation": "session", "lanes": {"max": 3}},
             "b": {"url": ["http://127.0.0.1:1/", "http://[::1]:2/mcp"]}}}"#,
     );
     let gateway = &config.gateway;
@@ -229,6 +230,8 @@ fn our_settings_are_read() {
     assert_eq!(a.timeouts.start, Duration::from_secs(2));
     assert_eq!(a.timeouts.list, Duration::from_secs(5));
     assert_eq!(a.restart.max, 0);
+    assert_eq!((a.isolation, a.lanes.max), (Isolation::Session, 3));
+    assert_eq!(a.lanes.idle, LaneSettings::default().idle);
     assert!(a.allows_tool("x") && !a.allows_tool("y"));
     assert_eq!(http(&config, "b").urls.len(), 2);
     assert_eq!(config.entries.iter().map(|entry| entry.position).collect::<Vec<_>>(), [0, 1]);

@@ -133,8 +133,8 @@ pub async fn serve(
         Rejected::new(Code::MethodNotFound, text)
     })?;
     let (revision, level) = (session.revision, session.level());
-    let capabilities = session.capabilities;
-    let caller = Caller { revision, level, streams, capabilities };
+    let (capabilities, number) = (session.capabilities, Some(session.number));
+    let caller = Caller { revision, level, streams, capabilities, session: number };
     let endpoint = session.endpoint;
     let empty = || Served::Now(Answer::result(&request.id, Bytes::from_static(b"{}")));
     match method.route() {

@@ -47,6 +47,8 @@ pub const MOST_ASKED: usize = 1024;
 pub struct Session {
     /// What stands in `Mcp-Session-Id`.
     pub id: String,
+    /// Tells it from other sessions, and is no secret.
+    pub number: u64,
     /// The face of the gateway that the session was opened on.
     pub endpoint: Endpoint,
     /// The revision that was negotiated.
@@ -79,7 +81,12 @@ struct State {
 }
 
 impl Session {
-    fn new(id: String, (endpoint, revision, capabilities): Opened, replay: Replay) -> Self {
+    fn new(
+        id: String,
+        number: u64,
+        (endpoint, revision, capabilities): Opened,
+        replay: Replay,
+    ) -> Self {
         let outlet = Arc::new(Outlet::new(endpoint, None, Filter::all_lists()));
         let state = State {
             level: None,
@@ -93,7 +100,7 @@ impl Session {
             next_id: 1,
         };
         let (replay, state) = (Arc::new(replay), Mutex::new(state));
-        Self { id, endpoint, revision, capabilities, outlet, replay, state }
+        Self { id, number, endpoint, revision, capabilities, outlet, replay, state }
     }
 
     /// The least level of log messages that the client has asked for.
@@ -369,7 +376,10 @@ impl Sessions {
         let mut tag = self.random.hex128();
         tag.truncate(TAG); // it tells sessions apart and keeps no secret
         let replay = Replay::new(tag, Arc::clone(&self.kept));
-        let session = Arc::new(Session::new(self.random.hex128(), opened, replay));
+        let mut number = [0; 8];
+        self.random.fill(&mut number);
+        let number = u64::from_le_bytes(number);
+        let session = Arc::new(Session::new(self.random.hex128(), number, opened, replay));
         lock(&self.table).insert(session.id.clone(), Arc::clone(&session));
         hub.add(&session.outlet);
         Some(session)
@@ -398,6 +408,9 @@ impl Sessions {
     pub fn close(&self, session: &Session, hub: &Hub, world: &World) {
         lock(&self.table).remove(&session.id);
         session.end();
+        for upstream in &*world.upstreams {
+            upstream.lanes.session_ended(session.number);
+        }
         hub.remove(world, &session.outlet);
     }
 

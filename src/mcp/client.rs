@@ -78,6 +78,11 @@ impl ClientCapabilities {
         self.sampling.is_some() || self.elicitation.is_some() || self.roots
     }
 
+    /// Whether a call can make a server ask this client something. Roots belong to no call.
+    pub fn because_of_a_call(&self) -> bool {
+        self.sampling.is_some() || self.elicitation.is_some()
+    }
+
     /// Whether a request of this method can be put to the client; its parameters may still ask
     /// for more than it understands.
     pub fn has(&self, method: Method) -> bool {

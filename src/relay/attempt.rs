@@ -11,7 +11,7 @@ use crate::bridge::request::Retry;
 use crate::mcp::{Era, ListKind, Method, Routing};
 use crate::relay::forward::{Caller, Route, make_verbose, mirrored_name, param_headers, prepare};
 use crate::upstream::link::Wire;
-use crate::upstream::{Call, CallError, Event, Link};
+use crate::upstream::{Call, CallError, Event, Link, Party};
 use crate::wire::jsonrpc::{Code, Request};
 use bytes::Bytes;
 use std::fmt;
@@ -31,6 +31,8 @@ pub(super) struct Again {
     pub(super) retry: Option<Retry>,
     /// The connection that it was sent through.
     pub(super) link: Weak<Link>,
+    /// For whom, if that was a lane.
+    pub(super) lane: Option<Party>,
 }
 
 /// What a call brings, or how it ended.
@@ -114,16 +116,23 @@ impl Again {
     async fn in_a_new_session(self: Box<Self>) -> Result<Call, Outcome> {
         let upstream = &self.route.upstream;
         upstream.report(&CallError::SessionUnknown, &self.link);
-        let link = upstream.connection_after(&self.link).await;
+        let link = match self.lane {
+            None => upstream.connection_after(&self.link).await,
+            Some(_) => upstream.connection().await,
+        };
         // what reads the answer expects it to be of the era that it was when it was asked
         match link.filter(|link| link.era() == Era::Legacy) {
-            Some(link) => self.send(&link).await,
+            Some(link) => self.send(link).await,
             None => Err(Err(CallError::SessionUnknown)),
         }
     }
 
     async fn with_new_headers(mut self: Box<Self>, refusal: Outcome) -> Result<Call, Outcome> {
-        let Some(link) = self.link.upgrade().filter(|link| link.era() == Era::Modern) else {
+        let link = match self.lane {
+            None => self.link.upgrade(),
+            Some(_) => self.route.upstream.connection().await,
+        };
+        let Some(link) = link.filter(|link| link.era() == Era::Modern) else {
             return Err(refusal);
         };
         let before = param_headers(&self.route, &self.message);
@@ -131,7 +140,7 @@ impl Again {
         self.look_up();
         match param_headers(&self.route, &self.message) == before {
             true => Err(refusal),
-            false => self.send(&link).await,
+            false => self.send(link).await,
         }
     }
 
@@ -159,24 +168,29 @@ impl Again {
         if self.method.route() == Routing::Tool {
             self.look_up();
         }
+        let (call, link) = self.transmit(link).await?;
         self.link = Arc::downgrade(&link);
-        let call = self.transmit(&link).await?;
         let is_of_use = Self::is_of_use(&link, self.method);
         Ok((Attempt::new(call, is_of_use.then_some(self)), Arc::downgrade(&link)))
     }
 
-    async fn send(&self, link: &Link) -> Result<Call, Outcome> {
-        if let Some(level) = self.caller.level {
-            make_verbose(&self.route.upstream, link, level).await;
-        }
-        self.transmit(link).await.map_err(Err)
+    async fn send(&self, link: Arc<Link>) -> Result<Call, Outcome> {
+        self.transmit(link).await.map(|(call, _)| call).map_err(Err)
     }
 
-    async fn transmit(&self, link: &Link) -> Result<Call, CallError> {
-        let mut call = link.wire().reserve()?;
-        let Self { route, caller, method, message, retry, .. } = self;
+    /// Sends it through the connection that all share, or through a lane again.
+    async fn transmit(&self, link: Arc<Link>) -> Result<(Call, Arc<Link>), CallError> {
+        let Self { route, caller, method, message, retry, lane, .. } = self;
+        let (link, seat) = match lane {
+            None => (link, None),
+            Some(party) => route.upstream.way(link, party).await?,
+        };
+        if let Some(level) = caller.level {
+            make_verbose(&route.upstream, &link, level).await; // a modern one is told each time
+        }
+        let mut call = link.wire().reserve()?.seated(seat);
         let retry = retry.as_ref();
-        call.send(prepare(route, link, caller, *method, message, retry, call.id())).await?;
-        Ok(call)
+        call.send(prepare(route, &link, caller, *method, message, retry, call.id())).await?;
+        Ok((call, link))
     }
 }

@@ -17,7 +17,7 @@ use crate::relay::retry;
 use crate::relay::rounds::Rounds;
 use crate::relay::world::{Endpoint, World};
 use crate::task::within;
-use crate::upstream::{CallError, Link, Outbound, State, Upstream};
+use crate::upstream::{CallError, Link, Outbound, Party, State, Upstream};
 use crate::wire::json::{self, Span};
 use crate::wire::jsonrpc::{Code, Rejected, Request, id};
 use bytes::Bytes;
@@ -43,6 +43,8 @@ pub struct Caller {
     pub streams: bool,
     /// What it can be asked for while its request is under way.
     pub capabilities: ClientCapabilities,
+    /// Its legacy session: the same number, the same session.
+    pub session: Option<u64>,
 }
 
 /// What a legacy client hears that has not said what it wants to hear.
@@ -185,7 +187,7 @@ impl Relay {
 
     /// Whether a request may have to wait for an upstream behind the endpoint to start.
     pub fn may_wait(&self, endpoint: Endpoint) -> bool {
-        self.worlds.borrow().behind(endpoint).iter().any(|upstream| upstream.is_being_started())
+        self.worlds.borrow().behind(endpoint).iter().any(|upstream| upstream.may_wait())
     }
 
     /// Sends a request to its upstream, or goes on with the one that it is the retry of.
@@ -218,15 +220,20 @@ impl Relay {
         let Inquiry { permit, endpoint, caller, method, message } = inquiry;
         let upstream = &route.upstream;
         let link = upstream.connection().await.ok_or_else(|| unavailable(upstream))?;
+        let ticket = upstream.admit().map_err(|e| refused(upstream, &e))?;
+        let (principal, session) = (permit.principal(), caller.session);
+        let party = Party { principal, session, capabilities: caller.capabilities };
+        let way = upstream.way(link, &party).await;
+        let (link, seat) = way.map_err(|e| refused(upstream, &e))?;
         if let Some(level) = caller.level {
             make_verbose(upstream, &link, level).await;
         }
         let failed = |e: CallError| {
             upstream.report(&e, &Arc::downgrade(&link));
-            Rejected::new(Code::Internal, format!("upstream {:?}: {e}", upstream.entry.key))
+            refused(upstream, &e)
         };
-        let ticket = upstream.admit().map_err(failed)?;
-        let mut call = link.wire().reserve().map_err(failed)?;
+        let lane = seat.is_some().then_some(party);
+        let mut call = link.wire().reserve().map_err(failed)?.seated(seat);
         let outbound = prepare(&route, &link, caller, method, message, None, call.id());
         let bound = upstream.entry.timeouts.idle;
         match within(bound, call.send(outbound)).await {
@@ -249,7 +256,8 @@ impl Relay {
         };
         let again = || {
             let (route, caller, link) = (route.clone(), caller.clone(), Arc::downgrade(&link));
-            Box::new(Again { route, caller, method, message: message.clone(), retry: None, link })
+            let (message, retry, lane) = (message.clone(), None, lane.clone());
+            Box::new(Again { route, caller, method, message, retry, link, lane })
         };
         let rounds = Rounds::may_come(&ends).then(|| Box::new(Rounds::new(again(), ends.space())));
         let again = Again::is_of_use(&link, method).then(again);
@@ -343,6 +351,10 @@ fn no_method(method: Method) -> Rejected {
 fn unavailable(upstream: &Upstream) -> Rejected {
     let text = format!("upstream {:?} is {}", upstream.entry.key, upstream.state());
     Rejected::new(Code::Internal, text)
+}
+
+fn refused(upstream: &Upstream, error: &CallError) -> Rejected {
+    Rejected::new(Code::Internal, format!("upstream {:?}: {error}", upstream.entry.key))
 }
 
 fn single_list(
@@ -528,7 +540,9 @@ pub(super) fn prepare(
         Era::Modern => caller.level, // it is asked for no more than the client has asked for
     };
     let wants_log = wanted.is_some() && caller.streams;
-    Outbound { body, method: method.name(), name, params, wants_log, of_client: true }
+    let interactive = caller.askable().because_of_a_call();
+    let method = method.name();
+    Outbound { body, method, name, params, wants_log, of_client: true, interactive }
 }
 
 pub(super) fn mirrored_name(route: &Route, method: Method, message: &Request) -> Option<String> {

@@ -269,11 +269,12 @@ mod tests {
         let revision = Revision::V2025_11_25;
         let again = Again {
             route: Route { upstream, rename: None, target: None, state: None },
-            caller: Caller { revision, level: None, streams: true, capabilities },
+            caller: Caller { revision, level: None, streams: true, capabilities, session: None },
             method: Method::ToolsCall,
             message: parse(r#"{"jsonrpc":"2.0","id":1,"method":"tools/call"}"#, request),
             retry: None,
             link: Weak::new(),
+            lane: None,
         };
         Rounds::new(Box::new(again), None)
     }

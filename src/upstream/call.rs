@@ -4,8 +4,9 @@
 //! the transport and the era want it, and frees its slot, at whatever await it is dropped.
 
 use crate::upstream::decline;
-use crate::upstream::http::HttpCall;
+use crate::upstream::lanes::Seat;
 use crate::upstream::pending::PipeCall;
+use crate::upstream::post::HttpCall;
 use crate::wire::jsonrpc::{Message, Notification, Request, Response};
 use bytes::Bytes;
 use std::fmt;
@@ -25,6 +26,8 @@ pub struct Outbound {
     pub wants_log: bool,
     /// It is of a client: the upstream may ask something because of it.
     pub of_client: bool,
+    /// That client can be asked something.
+    pub interactive: bool,
 }
 
 /// What comes back for a request.
@@ -49,6 +52,8 @@ pub enum CallError {
     Unsent(String),
     /// No free slot: too many requests are in flight.
     Busy,
+    /// All connections that calls may have for themselves are in use.
+    Crowded,
     /// The upstream answered with an HTTP status that is no answer to a request.
     Status(u16),
     /// The legacy session is gone; the connection must be made anew. The request may or may not
@@ -69,6 +74,7 @@ impl fmt::Display for CallError {
             Self::Gone(why) => write!(f, "the connection ended before the answer: {why}"),
             Self::Unsent(why) => write!(f, "the request could not be sent: {why}"),
             Self::Busy => write!(f, "too many requests are in flight"),
+            Self::Crowded => write!(f, "all of its lanes are in use"),
             Self::Status(status) => write!(f, "answered with http status {status}"),
             Self::SessionLost | Self::SessionUnknown => write!(f, "the upstream's session ended"),
             Self::BadAnswer(why) => write!(f, "not a valid answer: {why}"),
@@ -79,23 +85,65 @@ impl fmt::Display for CallError {
 
 impl std::error::Error for CallError {}
 
-/// A request in flight.
+/// A request in flight, and the seat that it has on a lane, if it is on one. The request ends
+/// before its seat is given up.
 #[derive(Debug)]
-pub enum Call {
+pub struct Call {
+    way: Way,
+    seat: Option<Seat>,
+}
+
+#[derive(Debug)]
+enum Way {
     /// Through a child's pipes, or through memory.
     Pipe(PipeCall),
-    /// Through HTTP.
     Http(Box<HttpCall>),
 }
 
 impl Call {
+    pub(super) fn pipe(call: PipeCall) -> Self {
+        Self { way: Way::Pipe(call), seat: None }
+    }
+
+    pub(super) fn http(call: HttpCall) -> Self {
+        Self { way: Way::Http(Box::new(call)), seat: None }
+    }
+
+    /// The same call, which holds its lane.
+    pub fn seated(self, seat: Option<Seat>) -> Self {
+        Self { seat, ..self }
+    }
+
+    /// The id reserved for this request; it is its progress token, too.
+    pub fn id(&self) -> u64 {
+        match &self.way {
+            Way::Pipe(call) => call.id(),
+            Way::Http(call) => call.id(),
+        }
+    }
+
+    /// Sends the request, which must carry [`Self::id`].
+    pub async fn send(&mut self, outbound: Outbound) -> Result<(), CallError> {
+        if let Some(seat) = &mut self.seat {
+            seat.taken();
+        }
+        match &mut self.way {
+            Way::Pipe(call) => call.send(outbound).await,
+            Way::Http(call) => call.send(outbound),
+        }
+    }
+
     /// The next thing that comes back; after [`Event::Response`] or an error there is no more.
     /// Cancel safe: nothing is lost when the future is dropped.
     pub async fn next(&mut self) -> Result<Event, CallError> {
-        match self {
-            Self::Pipe(call) => call.next().await,
-            Self::Http(call) => call.next().await,
+        let outcome = match &mut self.way {
+            Way::Pipe(call) => call.next().await,
+            Way::Http(call) => call.next().await,
+        };
+        if let Some(seat) = &mut self.seat {
+            seat.note(&outcome);
         }
+        outcome
     }
 
     /// The response to a request of our own, passing over notifications: there is nobody who
@@ -104,7 +152,9 @@ impl Call {
         loop {
             match self.next().await? {
                 Event::Response(response) => return Ok(response),
-                Event::Request(request) => self.reply(decline(&request)),
+                Event::Request(request) => {
+                    self.reply(decline(&request, "there is no client to ask"))
+                }
                 Event::Notification(_) => {}
             }
         }
@@ -112,9 +162,9 @@ impl Call {
 
     /// Sends the response to an [`Event::Request`].
     pub fn reply(&self, response: Bytes) {
-        match self {
-            Self::Pipe(call) => call.reply(response),
-            Self::Http(call) => call.reply(response),
+        match &self.way {
+            Way::Pipe(call) => call.reply(response),
+            Way::Http(call) => call.reply(response),
         }
     }
 }
@@ -128,6 +178,8 @@ pub enum Unrequested {
     ListenEnded(u64),
     /// A `subscriptions/listen` of ours has waited long for its acknowledgement.
     ListenLate(u64),
+    /// Something was asked that several calls can have caused, so nobody was asked.
+    Ambiguous,
     /// The connection is of no use any more, and why.
     Closed(String),
 }

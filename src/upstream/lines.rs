@@ -10,6 +10,8 @@ use crate::mcp::{Method, Revision};
 use crate::task::Scope;
 use crate::upstream::CallError;
 use crate::upstream::call::Unrequested;
+use crate::upstream::causes::{AMBIGUOUS, Verdict};
+use crate::upstream::decline;
 use crate::upstream::pending::{Pending, PipeCall};
 use crate::wire::json::{Object, Span};
 use crate::wire::jsonrpc::{
@@ -20,6 +22,7 @@ use bytes::{Buf, Bytes, BytesMut};
 use std::collections::VecDeque;
 use std::io::{self, IoSlice};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt, DuplexStream, WriteHalf};
 use tokio::net::unix::pipe;
 use tokio::sync::{Notify, mpsc};
@@ -59,7 +62,7 @@ struct Queue {
 }
 
 impl LineSink {
-    fn new(pipe: Option<pipe::Sender>) -> Arc<Self> {
+    pub(super) fn new(pipe: Option<pipe::Sender>) -> Arc<Self> {
         let queue = Mutex::new(Queue { pipe: pipe.map(Arc::new), ..Queue::default() });
         let (work, room, end) = (Notify::new(), Notify::new(), Notify::new());
         Arc::new(Self { queue, work, room, end })
@@ -308,9 +311,10 @@ impl Lines {
         self.pending.reserve(&self.sink)
     }
 
-    /// The revision that is spoken from now on.
-    pub fn negotiate(&self, revision: Revision) {
-        self.pending.negotiate(revision);
+    /// The revision that is spoken from now on, and whether the server was told that its client
+    /// has roots.
+    pub fn negotiate(&self, revision: Revision, roots: bool) {
+        self.pending.negotiate(revision, roots);
     }
 
     /// Sends a notification.
@@ -437,6 +441,7 @@ impl Reader {
             Some(Method::LogMessage) => {
                 self.pending.log_message(notification);
             }
+            Some(Method::Cancelled) if self.pending.withdraw(&notification) => {}
             Some(method) => self.pass_on(method, Message::Notification(notification)),
             None => {} // whatever it means, nobody here waits for it
         }
@@ -446,10 +451,18 @@ impl Reader {
     /// declined.
     fn request(&self, request: Request) {
         if request.call.method_name() == Method::Ping.name() {
-            self.sink.send_later(crate::wire::jsonrpc::error::result_json(&request.id, b"{}"));
-        } else if !self.pending.ask(&request) {
-            self.sink.send_later(crate::upstream::decline(&request));
+            let pong = crate::wire::jsonrpc::error::result_json(&request.id, b"{}");
+            return self.sink.send_later(pong);
         }
+        let declined = match self.pending.ask(&request, Instant::now()) {
+            Verdict::Delivered => return,
+            Verdict::Declined(why) => why,
+            Verdict::Ambiguous => {
+                let _ = self.unrequested.try_send(Unrequested::Ambiguous); // it will happen again
+                AMBIGUOUS
+            }
+        };
+        self.sink.send_later(decline(&request, declined));
     }
 
     /// What is announced once must not be lost because of what is repeated: updates of resources

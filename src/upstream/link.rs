@@ -72,8 +72,8 @@ impl Wire {
     /// Takes an id for a request.
     pub fn reserve(&self) -> Result<Call, CallError> {
         match self {
-            Self::Lines(lines) => lines.reserve().map(Call::Pipe),
-            Self::Http(link) => Ok(Call::Http(Box::new(link.reserve()))),
+            Self::Lines(lines) => lines.reserve().map(Call::pipe),
+            Self::Http(link) => Ok(Call::http(link.reserve())),
         }
     }
 
@@ -85,10 +85,10 @@ impl Wire {
         }
     }
 
-    fn negotiate(&self, revision: Revision) {
+    fn negotiate(&self, revision: Revision, roots: bool) {
         match self {
-            Self::Http(link) => link.negotiate(revision),
-            Self::Lines(lines) => lines.negotiate(revision),
+            Self::Http(link) => link.negotiate(revision, roots),
+            Self::Lines(lines) => lines.negotiate(revision, roots),
         }
     }
 
@@ -110,24 +110,6 @@ impl Wire {
     }
 }
 
-impl Call {
-    /// The id reserved for this request; it is its progress token, too.
-    pub fn id(&self) -> u64 {
-        match self {
-            Self::Pipe(call) => call.id(),
-            Self::Http(call) => call.id(),
-        }
-    }
-
-    /// Sends the request, which must carry [`Self::id`].
-    pub async fn send(&mut self, outbound: Outbound) -> Result<(), CallError> {
-        match self {
-            Self::Pipe(call) => call.send(outbound).await,
-            Self::Http(call) => call.send(outbound),
-        }
-    }
-}
-
 impl Link {
     /// Finds the era and shakes hands as it wants it.
     pub async fn establish(wire: Wire, pin: ProtocolPin) -> Result<Self, HandshakeError> {
@@ -136,11 +118,30 @@ impl Link {
             ProtocolPin::Modern => modern_only(&wire).await?,
             ProtocolPin::Auto => find_era(&wire).await?,
         };
-        wire.negotiate(peer.revision);
+        wire.negotiate(peer.revision, false);
         if peer.revision.era() == Era::Legacy {
             wire.notify(initialize::initialized_notification()).await?;
         }
         Ok(Self { wire, peer, level: Mutex::default() })
+    }
+
+    /// Shakes hands with a peer whose era is known from another connection. It is told what
+    /// whoever is behind this one can be asked for.
+    pub async fn again(
+        wire: Wire,
+        known: &Peer,
+        declared: &ClientCapabilities,
+    ) -> Result<Self, HandshakeError> {
+        let level = Mutex::default();
+        if known.revision.era() == Era::Modern {
+            wire.negotiate(known.revision, false);
+            return Ok(Self { wire, peer: known.clone(), level });
+        }
+        let introduce = |id| initialize::initialize_request(id, declared);
+        let peer = read_initialized(&wire.begin("initialize", introduce).await?.response().await?)?;
+        wire.negotiate(peer.revision, declared.roots);
+        wire.notify(initialize::initialized_notification()).await?;
+        Ok(Self { wire, peer, level })
     }
 
     /// The era of the peer.
@@ -194,7 +195,7 @@ async fn modern_only(wire: &Wire) -> Result<Peer, HandshakeError> {
 }
 
 async fn find_era(wire: &Wire) -> Result<Peer, HandshakeError> {
-    wire.negotiate(Revision::MODERN);
+    wire.negotiate(Revision::MODERN, false);
     let begun = wire
         .begin("server/discover", |id| initialize::discover_request(id, Revision::MODERN))
         .await;
@@ -252,7 +253,7 @@ async fn settle(wire: &Wire, verdict: Verdict) -> Result<Peer, HandshakeError> {
 }
 
 async fn probe(wire: &Wire, revision: Revision) -> Result<Verdict, HandshakeError> {
-    wire.negotiate(revision);
+    wire.negotiate(revision, false);
     let call =
         wire.begin("server/discover", |id| initialize::discover_request(id, revision)).await?;
     Ok(initialize::probe_verdict(&call.response().await?))

@@ -4,13 +4,19 @@
 //! [`Link`] is one connection of it, and comes and goes. Nothing here knows who asks.
 
 pub mod call;
+mod causes;
+mod connection;
 pub mod events;
 pub mod http;
+mod inbox;
+mod lane;
+pub mod lanes;
 pub mod lines;
 pub mod link;
 pub mod listing;
 mod mirror;
 pub mod pending;
+pub mod post;
 pub mod state;
 pub mod stdio;
 pub mod supervisor;
@@ -18,18 +24,14 @@ pub mod tools;
 pub mod watching;
 
 pub use call::{Call, CallError, Event, Outbound};
+pub use lanes::{Party, Seat};
 pub use link::Link;
 pub use state::{Announcement, State, Ticket, Upstream};
 
 use crate::wire::jsonrpc::{Code, Rejected, Request};
 use bytes::Bytes;
 
-/// The answer to a request of an upstream that cannot be attributed to one caller.
-fn decline(request: &Request) -> Bytes {
-    Rejected::new(
-        Code::MethodNotFound,
-        "no client can be asked through this connection: it is shared by several",
-    )
-    .with_id(Some(request.id.clone()))
-    .to_json()
+/// The answer to a request of an upstream with which nobody is asked.
+fn decline(request: &Request, why: &'static str) -> Bytes {
+    Rejected::new(Code::MethodNotFound, why).with_id(Some(request.id.clone())).to_json()
 }

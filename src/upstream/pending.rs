@@ -1,26 +1,20 @@
 //! Requests in flight on a shared line connection: ids, slots, inboxes.
 //!
-//! The reader of a connection must never wait for a consumer, or one slow client would stall all
-//! others of that upstream. So every request has its own bounded inbox: notifications are dropped
-//! when it is full, the response has a reserved place.
+//! Every request has its own bounded inbox, so that the reader never waits for a consumer.
 
 use crate::mcp::{Era, Method, Revision};
 use crate::upstream::call::{CallError, Event, Outbound};
+use crate::upstream::causes::{Causes, Verdict};
+use crate::upstream::decline;
+use crate::upstream::inbox::Inbox;
 use crate::upstream::lines::LineSink;
 use crate::wire::jsonrpc::{Notification, Request, RequestId, Response};
 use bytes::Bytes;
-use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use tokio::sync::Notify;
+use std::time::Instant;
 
 /// Most requests in flight on one connection, whatever is configured.
 pub const MAX_IN_FLIGHT: usize = 1 << 16;
-
-/// Most notifications waiting for the consumer of one request; later ones are dropped.
-pub const MAX_WAITING_NOTIFICATIONS: usize = 256;
-
-/// Most bytes of such notifications.
-pub const MAX_WAITING_BYTES: usize = 4 << 20;
 
 const INDEX_BITS: u32 = 16;
 /// Ids stay below 2^53, which every JSON implementation reads exactly.
@@ -45,6 +39,7 @@ struct Table {
     free: Vec<u32>,
     closed: Option<String>,
     revision: Option<Revision>,
+    causes: Causes,
 }
 
 impl Table {
@@ -60,65 +55,6 @@ struct Slot {
     generation: u64,
     inbox: Option<Arc<Inbox>>,
     wants_log: bool,
-    /// The upstream may ask something because of this request.
-    of_client: bool,
-}
-
-/// Where the answer to one request arrives.
-#[derive(Debug, Default)]
-struct Inbox {
-    state: Mutex<Arrived>,
-    wake: Notify,
-}
-
-#[derive(Debug, Default)]
-struct Arrived {
-    events: VecDeque<Event>,
-    /// Bytes of the notifications.
-    bytes: usize,
-    end: Option<Result<Response, CallError>>,
-}
-
-/// The bytes that an event keeps.
-fn size(event: &Event) -> usize {
-    match event {
-        Event::Notification(notification) => notification.call.bytes.len(),
-        Event::Request(request) => request.call.bytes.len(),
-        Event::Response(response) => response.bytes.len(),
-    }
-}
-
-impl Inbox {
-    fn finish(&self, end: Result<Response, CallError>) {
-        lock(&self.state).end.get_or_insert(end);
-        self.wake.notify_one();
-    }
-
-    /// Keeps an event until it is taken; `false` when there is no room for it.
-    fn note(&self, event: Event) -> bool {
-        let mut state = lock(&self.state);
-        let size = size(&event);
-        let room = state.bytes == 0 || state.bytes + size <= MAX_WAITING_BYTES;
-        if !room || state.events.len() >= MAX_WAITING_NOTIFICATIONS {
-            return false;
-        }
-        state.bytes += size;
-        state.events.push_back(event);
-        drop(state);
-        self.wake.notify_one();
-        true
-    }
-
-    fn take(&self) -> Option<Result<Event, CallError>> {
-        let mut state = lock(&self.state);
-        match state.events.pop_front() {
-            Some(event) => {
-                state.bytes = state.bytes.saturating_sub(size(&event));
-                Some(Ok(event))
-            }
-            None => state.end.take().map(|end| end.map(Event::Response)),
-        }
-    }
 }
 
 impl Table {
@@ -161,7 +97,7 @@ impl Pending {
         };
         let slot = table.slots.get_mut(index as usize).ok_or(CallError::Busy)?;
         slot.inbox = Some(Arc::clone(&inbox));
-        (slot.wants_log, slot.of_client) = (false, false);
+        slot.wants_log = false;
         let id = slot.generation << INDEX_BITS | u64::from(index);
         drop(table);
         let (pending, sink) = (Arc::clone(self), Arc::clone(sink));
@@ -171,7 +107,7 @@ impl Pending {
     /// Hands a response to the request it answers; `false` when there is none.
     pub fn complete(&self, response: Response) -> bool {
         let Some(id) = response.id.as_ref().and_then(RequestId::number) else { return false };
-        let inbox = lock(&self.table).release(id);
+        let inbox = self.end(id);
         inbox.map(|inbox| inbox.finish(Ok(response))).is_some()
     }
 
@@ -185,10 +121,16 @@ impl Pending {
 
     /// Ends a request whose answer is none.
     pub fn fail(&self, id: u64, error: CallError) {
-        let inbox = lock(&self.table).release(id);
-        if let Some(inbox) = inbox {
+        if let Some(inbox) = self.end(id) {
             inbox.finish(Err(error));
         }
+    }
+
+    /// The answer to a request has come, maybe late.
+    fn end(&self, id: u64) -> Option<Arc<Inbox>> {
+        let mut table = lock(&self.table);
+        table.causes.answered(id);
+        table.release(id)
     }
 
     /// Hands progress to the request whose token it carries; `false` when there is none.
@@ -197,9 +139,12 @@ impl Pending {
         inbox.is_some_and(|inbox| inbox.note(Event::Notification(notification)))
     }
 
-    /// The revision that is spoken from now on.
-    pub fn negotiate(&self, revision: Revision) {
-        lock(&self.table).revision = Some(revision);
+    /// The revision that is spoken from now on, and whether the server was told that its client
+    /// has roots.
+    pub fn negotiate(&self, revision: Revision, roots: bool) {
+        let mut table = lock(&self.table);
+        table.revision = Some(revision);
+        table.causes.negotiated(revision.era(), roots);
     }
 
     /// Whether several messages may come in one array.
@@ -223,18 +168,14 @@ impl Pending {
         only.is_some_and(|inbox| inbox.note(Event::Notification(notification)))
     }
 
-    /// Hands a request of the upstream to the one request of a client that can have caused it.
-    /// `false` when none or several could have: a guess could ask one person what concerns
-    /// another.
-    pub fn ask(&self, request: &Request) -> bool {
-        let table = lock(&self.table);
-        let mut causes = table.slots.iter().filter(|slot| slot.inbox.is_some() && slot.of_client);
-        let only = match (causes.next(), causes.next()) {
-            (Some(only), None) => only.inbox.clone(),
-            _ => None,
-        };
-        drop(table);
-        only.is_some_and(|inbox| inbox.note(Event::Request(request.clone())))
+    /// Hands a request of the upstream to the call that can have caused it.
+    pub(super) fn ask(&self, request: &Request, now: Instant) -> Verdict {
+        lock(&self.table).causes.ask(request, now)
+    }
+
+    /// The upstream takes a question back; `false` when nobody was asked anything.
+    pub(super) fn withdraw(&self, notification: &Notification) -> bool {
+        lock(&self.table).causes.withdraw(notification)
     }
 
     /// Ends every request in flight, and refuses new ones.
@@ -242,18 +183,21 @@ impl Pending {
         let mut table = lock(&self.table);
         table.closed.get_or_insert_with(|| why.to_owned());
         let inboxes: Vec<_> = table.slots.iter_mut().filter_map(|slot| slot.inbox.take()).collect();
+        table.causes.clear();
         drop(table);
         for inbox in inboxes {
             inbox.finish(Err(CallError::Gone(why.to_owned())));
         }
     }
 
-    fn describe(&self, id: u64, wants_log: bool, of_client: bool) {
+    /// A request is about to be sent.
+    fn describe(&self, id: u64, outbound: &Outbound, inbox: &Arc<Inbox>) {
         let mut table = lock(&self.table);
         let index = usize::try_from(id & ((1 << INDEX_BITS) - 1)).unwrap_or(usize::MAX);
         let slot = table.slots.get_mut(index);
         if let Some(slot) = slot.filter(|slot| slot.generation == id >> INDEX_BITS) {
-            (slot.wants_log, slot.of_client) = (wants_log, of_client);
+            slot.wants_log = outbound.wants_log;
+            table.causes.begin(id, outbound, inbox);
         }
     }
 }
@@ -286,15 +230,14 @@ impl PipeCall {
 
     /// Sends the message, which must carry [`Self::id`].
     pub async fn send(&mut self, outbound: Outbound) -> Result<(), CallError> {
-        let Outbound { body, wants_log, of_client, method, .. } = outbound;
         // it MUST NOT be cancelled (2025-11-25 basic/utilities/cancellation)
-        self.quiet = method == Method::Initialize.name();
-        if wants_log || of_client {
-            self.pending.describe(self.id, wants_log, of_client);
+        self.quiet = outbound.method == Method::Initialize.name();
+        if outbound.wants_log || outbound.of_client {
+            self.pending.describe(self.id, &outbound, &self.inbox);
         }
         // from here on the upstream may have seen it
         self.stage = Stage::Sent;
-        self.sink.send(body).await.map_err(|why| CallError::Gone(why.to_string()))
+        self.sink.send(outbound.body).await.map_err(|why| CallError::Gone(why.to_string()))
     }
 
     /// Sends the response to a request of the upstream.
@@ -304,21 +247,27 @@ impl PipeCall {
 
     /// See [`crate::upstream::call::Call::next`].
     pub async fn next(&mut self) -> Result<Event, CallError> {
-        loop {
-            if let Some(event) = self.inbox.take() {
-                if !matches!(event, Ok(Event::Notification(_) | Event::Request(_))) {
-                    self.stage = Stage::Ended;
-                }
-                return event;
-            }
-            self.inbox.wake.notified().await;
+        let event = self.inbox.next().await;
+        if !matches!(event, Ok(Event::Notification(_) | Event::Request(_))) {
+            self.stage = Stage::Ended;
         }
+        event
     }
 }
 
 impl Drop for PipeCall {
     fn drop(&mut self) {
-        let in_flight = lock(&self.pending.table).release(self.id).is_some();
+        let in_flight = {
+            let mut table = lock(&self.pending.table);
+            let in_flight = table.release(self.id).is_some();
+            if in_flight {
+                table.causes.given_up(self.id, Instant::now());
+            }
+            in_flight
+        };
+        for question in self.inbox.questions() {
+            self.sink.send_later(decline(&question, "the call was given up"));
+        }
         if in_flight && self.stage == Stage::Sent && !self.quiet {
             self.sink.send_later(cancelled(self.id));
         }
@@ -331,4 +280,175 @@ pub fn cancelled(id: u64) -> Bytes {
         "{{\"jsonrpc\":\"2.0\",\"method\":\"notifications/cancelled\",\"params\":{{\"requestId\":{id},\"reason\":\"cancelled by the client\"}}}}"
     );
     Bytes::from(text.into_bytes())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::wire::jsonrpc::Message;
+    use proptest::prelude::*;
+    use std::future::Future;
+    use std::pin::pin;
+    use std::task::{Context, Poll, Waker};
+
+    /// What a future has at once.
+    fn now<F: Future>(future: F) -> Option<F::Output> {
+        match pin!(future).poll(&mut Context::from_waker(Waker::noop())) {
+            Poll::Ready(output) => Some(output),
+            Poll::Pending => None,
+        }
+    }
+
+    fn message(text: String) -> Message {
+        Message::parse(Bytes::from(text)).expect("a message")
+    }
+
+    /// One thing that a client or the server does.
+    #[derive(Debug, Clone)]
+    enum Act {
+        /// A client begins a call.
+        Begin { person: u8, able: bool },
+        /// The server answers one of the calls it knows of, given up or not.
+        Answer(usize),
+        /// A client gives its call up.
+        GiveUp(usize),
+        /// The server asks something because of one of the calls it knows of.
+        Ask(usize),
+        /// It takes its last question back.
+        Regret,
+        /// A client reads what has come.
+        Read(usize),
+    }
+
+    fn act() -> impl Strategy<Value = Act> {
+        prop_oneof![
+            3 => (0..3u8, any::<bool>()).prop_map(|(person, able)| Act::Begin { person, able }),
+            2 => any::<usize>().prop_map(Act::Answer),
+            1 => any::<usize>().prop_map(Act::GiveUp),
+            4 => any::<usize>().prop_map(Act::Ask),
+            1 => Just(Act::Regret),
+            2 => any::<usize>().prop_map(Act::Read),
+        ]
+    }
+
+    /// Clients of several people on one connection, and a server that knows why it asks.
+    struct Model {
+        pending: Arc<Pending>,
+        sink: Arc<LineSink>,
+        /// In flight: whose, and the call.
+        calls: Vec<(u8, PipeCall)>,
+        /// The calls that the server has not answered, and whose each was.
+        known: Vec<(u64, u8)>,
+        asked: u64,
+        delivered: usize,
+    }
+
+    impl Model {
+        fn new() -> Self {
+            let pending = Arc::new(Pending::new(64));
+            pending.negotiate(Revision::LATEST_LEGACY, false);
+            let (calls, known) = (Vec::new(), Vec::new());
+            Self { pending, sink: LineSink::new(None), calls, known, asked: 0, delivered: 0 }
+        }
+
+        fn act(&mut self, act: &Act) {
+            match *act {
+                Act::Begin { person, able } => self.begin(person, able),
+                Act::Answer(at) if !self.known.is_empty() => {
+                    let (id, _) = self.known.swap_remove(at % self.known.len());
+                    let text = format!(r#"{{"jsonrpc":"2.0","id":{id},"result":{{}}}}"#);
+                    let Message::Response(response) = message(text) else { unreachable!() };
+                    assert!(self.pending.complete(response) || self.pending.was_asked(id));
+                }
+                Act::GiveUp(at) if !self.calls.is_empty() => {
+                    let (person, mut call) = self.calls.swap_remove(at % self.calls.len());
+                    read(person, &mut call);
+                }
+                Act::Ask(at) if !self.known.is_empty() => self.ask(at % self.known.len()),
+                Act::Regret => {
+                    let params = format!(r#"{{"requestId":{}}}"#, self.asked);
+                    let text = format!(
+                        r#"{{"jsonrpc":"2.0","method":"notifications/cancelled","params":{params}}}"#
+                    );
+                    let Message::Notification(regret) = message(text) else { unreachable!() };
+                    self.pending.withdraw(&regret);
+                }
+                Act::Read(at) if !self.calls.is_empty() => {
+                    let at = at % self.calls.len();
+                    let (person, call) = &mut self.calls[at];
+                    if read(*person, call) {
+                        self.calls.swap_remove(at);
+                    }
+                }
+                _ => {}
+            }
+        }
+
+        fn begin(&mut self, person: u8, interactive: bool) {
+            let Ok(mut call) = self.pending.reserve(&self.sink) else { return };
+            let body = vec![Bytes::from_static(b"{}")];
+            let outbound = Outbound { body, of_client: true, interactive, ..Outbound::default() };
+            now(call.send(outbound)).expect("there is room").expect("it is open");
+            self.known.push((call.id(), person));
+            self.calls.push((person, call));
+        }
+
+        /// The question says whose it is, for the test alone.
+        fn ask(&mut self, at: usize) {
+            let (cause, person) = self.known[at];
+            self.asked += 1;
+            let id = self.asked;
+            let params = format!(r#"{{"person":{person},"cause":{cause}}}"#);
+            let text = format!(
+                r#"{{"jsonrpc":"2.0","id":{id},"method":"elicitation/create","params":{params}}}"#
+            );
+            let Message::Request(question) = message(text) else { unreachable!() };
+            let verdict = self.pending.ask(&question, Instant::now());
+            let alone = self.known.len() == 1;
+            let in_flight = self.calls.iter().any(|(_, call)| call.id() == cause);
+            assert_eq!(verdict == Verdict::Delivered, alone && in_flight, "{verdict:?}");
+            self.delivered += usize::from(verdict == Verdict::Delivered);
+        }
+    }
+
+    /// Reads what has come for a call; whether it has ended. What it is asked is its own.
+    fn read(person: u8, call: &mut PipeCall) -> bool {
+        while let Some(event) = now(call.next()) {
+            match event.expect("the connection stands") {
+                Event::Response(_) => return true,
+                Event::Notification(_) => {}
+                Event::Request(question) => {
+                    let text = String::from_utf8_lossy(&question.call.bytes).into_owned();
+                    let own = format!(r#"{{"person":{person},"cause":{}}}"#, call.id());
+                    assert!(text.contains(&own), "{person} was asked {text}");
+                }
+            }
+        }
+        false
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(2000))]
+
+        #[test]
+        fn nobody_is_asked_what_another_has_caused(acts in prop::collection::vec(act(), 1..48)) {
+            let mut model = Model::new();
+            for act in &acts {
+                model.act(act);
+            }
+            for (person, call) in &mut model.calls {
+                read(*person, call);
+            }
+        }
+    }
+
+    #[test]
+    fn the_model_asks_somebody_at_all() {
+        let mut model = Model::new();
+        let begin = Act::Begin { person: 1, able: true };
+        for act in [begin.clone(), Act::Ask(0), Act::Read(0), Act::Answer(0), begin, Act::Ask(0)] {
+            model.act(&act);
+        }
+        assert_eq!(model.delivered, 2);
+    }
 }

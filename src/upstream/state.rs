@@ -4,6 +4,7 @@ use crate::bridge::initialize::Peer;
 use crate::catalog::listing::{Listing, Offer};
 use crate::config::Entry;
 use crate::mcp::{Era, ListKind};
+use crate::upstream::lanes::{Lanes, Party, Seat};
 use crate::upstream::listing::ListError;
 use crate::upstream::supervisor::Command;
 use crate::upstream::watching::MAX_WATCHED;
@@ -124,6 +125,8 @@ pub struct Upstream {
     made: Instant,
     /// Places for requests of clients; our own are not counted.
     places: Arc<Semaphore>,
+    /// Its connections besides the one that all share.
+    pub lanes: Arc<Lanes>,
     pub(crate) commands: mpsc::Sender<Command>,
     /// Subscriptions that ended while there was no room for the command that says so.
     ended: Mutex<BTreeSet<String>>,
@@ -152,8 +155,24 @@ impl Upstream {
         let places = Arc::new(Semaphore::new(in_flight.min(Semaphore::MAX_PERMITS)));
         let made = Instant::now();
         let ended = Mutex::default();
-        let upstream = Self { position, entry, state, shelf, reads, made, places, commands, ended };
+        let lanes = Lanes::new(&entry.key, entry.isolation, entry.lanes, commands.clone());
+        let upstream =
+            Self { position, entry, state, shelf, reads, made, places, lanes, commands, ended };
         (Arc::new(upstream), receiver)
+    }
+
+    /// The connection for a call of `party`: the one that all share, which is `link`, or a lane
+    /// with the seat there. Waits as long as a start may take.
+    ///
+    /// # Errors
+    /// Why there is no lane for it.
+    pub async fn way(
+        &self,
+        link: Arc<Link>,
+        party: &Party,
+    ) -> Result<(Arc<Link>, Option<Seat>), CallError> {
+        let found = self.lanes.seat(link.era(), party, self.entry.timeouts.start).await?;
+        Ok(found.map_or((link, None), |(lane, seat)| (lane, Some(seat))))
     }
 
     /// A place for one request of a client, until it is dropped.
@@ -227,9 +246,10 @@ impl Upstream {
         self.link()
     }
 
-    /// Whether a connection is being made, so that [`Self::connection`] waits.
-    pub fn is_being_started(&self) -> bool {
-        matches!(&*self.state.borrow(), State::Starting | State::Returning(_))
+    /// Whether a request may have to wait for a connection that is being made.
+    pub fn may_wait(&self) -> bool {
+        let making = matches!(&*self.state.borrow(), State::Starting | State::Returning(_));
+        making || self.lanes.are_used()
     }
 
     /// The connection that takes the place of a lost one; waits for it like [`Self::connection`].

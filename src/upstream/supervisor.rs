@@ -5,12 +5,13 @@
 
 use crate::config::ProtocolPin;
 use crate::control::backoff::Backoff;
-use crate::mcp::{Era, ListKind};
-use crate::sys::spawn::{Exit, Process};
+use crate::mcp::ListKind;
 use crate::task::{Scope, join};
 use crate::upstream::call::Unrequested;
-use crate::upstream::lines::MAX_UNREQUESTED;
-use crate::upstream::link::{HandshakeError, Link, Wire};
+use crate::upstream::connection::{Connection, Failure, Greeting, keeper_lost};
+use crate::upstream::lane;
+use crate::upstream::lanes::Life;
+use crate::upstream::link::Link;
 use crate::upstream::state::{Announcement, State, Upstream, WatchError};
 use crate::upstream::tools::{Tools, dice};
 use crate::upstream::watching::Watching;
@@ -22,9 +23,6 @@ use tokio::sync::{mpsc, oneshot};
 
 /// Most commands that may wait for one supervisor.
 pub const MAX_COMMANDS: usize = 256;
-
-/// How long a child may take to end after the end of its input, and again after SIGTERM.
-pub const STOP_GRACE: Duration = Duration::from_secs(2);
 
 /// What the rest of the gateway asks of a supervisor.
 #[derive(Debug)]
@@ -43,6 +41,8 @@ pub enum Command {
         /// The resource, as the upstream names it.
         uri: String,
     },
+    /// Open a further connection.
+    Open(Life),
     /// A connection is of no use any more.
     Lost {
         /// What a request met.
@@ -50,15 +50,6 @@ pub enum Command {
         /// The connection it met it on.
         link: Weak<Link>,
     },
-}
-
-/// A connection while it is being used, and what must be stopped after it.
-struct Connection {
-    link: Arc<Link>,
-    scope: Arc<Scope>,
-    process: Option<Process>,
-    unrequested: mpsc::Receiver<Unrequested>,
-    back: mpsc::Sender<Unrequested>,
 }
 
 /// The task that keeps one upstream running until its scope ends.
@@ -139,7 +130,8 @@ impl Supervisor {
                     self.watching.refuse_while_down(uri, answer)
                 }
                 Some(Command::Unwatch { uri }) => self.watching.forget(&uri),
-                Some(_) => {}
+                // who wants a lane learns that there is none when it is dropped
+                Some(Command::Refresh(_) | Command::Lost { .. } | Command::Open(_)) => {}
                 None => return,
             }
             if self.commands.is_empty() {
@@ -150,48 +142,19 @@ impl Supervisor {
 
     async fn connect(&mut self) -> Result<Connection, String> {
         let scope = Arc::new(self.scope.child(format!("upstream {}", self.upstream.entry.slug)));
-        let (back, unrequested) = mpsc::channel(MAX_UNREQUESTED);
-        let opened = self.tools.open(&self.upstream.entry, &scope, back.clone()).await?;
-        let pin = match self.skip_probe {
+        let greeting = Greeting::Find(match self.skip_probe {
             true => ProtocolPin::Legacy,
             false => self.upstream.entry.protocol,
-        };
-        let bound = self.upstream.entry.timeouts.start;
-        let token = self.scope.token();
-        let established = tokio::select! {
-            established = tokio::time::timeout(bound, Link::establish(opened.wire, pin)) => established,
-            () = token.cancelled() => return Err("the gateway is stopping".into()),
-        };
-        match established {
-            Ok(Ok(link)) => {
+        });
+        let (tools, entry, stop) = (&self.tools, &self.upstream.entry, self.scope.token());
+        match Connection::open(tools, entry, scope, &stop, greeting).await {
+            Ok(connection) => {
                 self.skip_probe = false;
-                let (link, process) = (Arc::new(link), opened.process);
-                Ok(Connection { link, scope, process, unrequested, back })
+                Ok(connection)
             }
-            Ok(Err(e)) => {
-                let is_child = opened.process.is_some();
-                self.skip_probe = is_child && e == HandshakeError::DiedOnProbe && !self.skip_probe;
-                Err(self.explain(e, opened.process).await)
-            }
-            Err(_) => {
-                stop(opened.process).await;
-                Err(format!("did not become ready within {} ms", bound.as_millis()))
-            }
-        }
-    }
-
-    /// A child that has ended says more by its exit than by its closed pipe.
-    async fn explain(&self, error: HandshakeError, process: Option<Process>) -> String {
-        let Some(mut process) = process else { return error.to_string() };
-        if matches!(error, HandshakeError::Refused(_)) {
-            stop(Some(process)).await;
-            return error.to_string();
-        }
-        match tokio::time::timeout(Duration::from_millis(200), process.wait()).await {
-            Ok(exit) => format!("{exit} before it was ready"),
-            Err(_) => {
-                stop(Some(process)).await;
-                error.to_string()
+            Err(Failure { why, on_probe }) => {
+                self.skip_probe = on_probe && !self.skip_probe;
+                Err(why)
             }
         }
     }
@@ -224,6 +187,7 @@ impl Supervisor {
                     Some(Unrequested::Message(_)) => {}
                     Some(Unrequested::ListenEnded(id)) => self.watching.ended(id),
                     Some(Unrequested::ListenLate(id)) => self.watching.late(id),
+                    Some(Unrequested::Ambiguous) => self.upstream.lanes.ambiguous(),
                     Some(Unrequested::Closed(why)) => break why,
                     None => break "the connection ended".to_owned(),
                 },
@@ -243,7 +207,7 @@ impl Supervisor {
         self.watching.suspend();
         self.upstream.disconnected();
         self.publish(Vec::new()).await;
-        end(connection, why).await
+        connection.end(why).await
     }
 
     async fn announce(&self, announcement: Announcement) {
@@ -381,6 +345,12 @@ impl Supervisor {
             }
             Command::Watch { uri, answer } => self.watching.watch(uri, answer),
             Command::Unwatch { uri } => self.watching.unwatch(&uri),
+            Command::Open(life) => {
+                let peer = connection.link.peer.clone();
+                let (upstream, tools) = (Arc::clone(&self.upstream), self.tools.clone());
+                let scope = Arc::clone(&self.scope);
+                self.scope.spawn("lane", lane::run(life, upstream, tools, scope, peer));
+            }
             Command::Lost { .. } => {} // handled by the caller, which leaves its loop
         }
         if self.commands.is_empty() {
@@ -444,39 +414,4 @@ async fn read_list(upstream: &Upstream, link: &Link, kind: ListKind, pages: usiz
         _ => {}
     }
     differs
-}
-
-/// Ends a connection in order: its input, then the child, then what waits on it.
-async fn end(connection: Connection, why: String) -> String {
-    let Connection { link, scope, process, .. } = connection;
-    match link.wire() {
-        Wire::Lines(lines) => lines.close(),
-        Wire::Http(http) if link.era() == Era::Legacy => http.end_session().await,
-        Wire::Http(_) => {}
-    }
-    drop(link);
-    let exit = stop(process).await;
-    scope.abort();
-    match exit {
-        Some(exit) => format!("{why} ({exit})"),
-        None => why,
-    }
-}
-
-/// Returns when the keeper of a child was killed, and with it the child but not what that has
-/// started: such a process can hold the pipes open, and nobody looks after it.
-async fn keeper_lost(process: &mut Option<Process>) {
-    if let Some(process) = process
-        && process.wait().await == Exit::Lost
-    {
-        return;
-    }
-    std::future::pending().await
-}
-
-async fn stop(process: Option<Process>) -> Option<String> {
-    match process {
-        Some(process) => Some(process.stop(STOP_GRACE).await.to_string()),
-        None => None,
-    }
 }

@@ -6,7 +6,7 @@
 //! acknowledged: nothing is missed in between.
 
 use crate::bridge::listen;
-use crate::mcp::{Era, ListKind};
+use crate::mcp::{Era, ListKind, Method};
 use crate::task::{Scope, Task};
 use crate::upstream::CallError;
 use crate::upstream::call::{Call, Event, Unrequested};
@@ -111,7 +111,7 @@ impl Watching {
         let (link, scope, back) = (Arc::clone(link), Arc::clone(scope), back.clone());
         let label = upstream.entry.key.clone();
         if let (Era::Legacy, Wire::Http(http)) = (link.era(), link.wire()) {
-            scope.spawn("upstream stream", follow(Arc::clone(http), back.clone(), label));
+            scope.spawn("upstream stream", follow(Arc::clone(http), back.clone(), label, None));
         }
         let bound = upstream.entry.timeouts.list;
         let (current, next, queued) = (None, None, Vec::new());
@@ -345,19 +345,35 @@ async fn hear(
     }
 }
 
+/// Whether a notification took a question back.
+fn is_withdrawn(link: &HttpLink, notification: &Notification) -> bool {
+    notification.call.method_name() == Method::Cancelled.name() && link.withdraw(notification)
+}
+
 /// Follows the GET stream of a legacy session for as long as the upstream offers one. A server
 /// without a route for GET answers 404, as one does whose session ended: the session cannot have
 /// ended at the very first, and if it has, the next request finds out.
-async fn follow(link: Arc<HttpLink>, back: mpsc::Sender<Unrequested>, label: String) {
+/// `opened` hears of the outcome of the first attempt.
+pub(super) async fn follow(
+    link: Arc<HttpLink>,
+    back: mpsc::Sender<Unrequested>,
+    label: String,
+    mut opened: Option<oneshot::Sender<()>>,
+) {
     let (mut last_event, mut offered): (Option<String>, bool) = (None, false);
     let mut asked = None;
     loop {
-        match link.stream(last_event.as_deref()).await {
+        let opening = link.stream(last_event.as_deref()).await;
+        if let Some(opened) = opened.take() {
+            let _ = opened.send(()); // who waits for it does not wait for ever
+        }
+        match opening {
             Ok(Some(mut stream)) => {
                 offered = true;
                 while let Ok(Some(message)) = stream.next().await {
                     match message {
-                        Message::Request(request) => link.answer(&request),
+                        Message::Request(request) => link.ask(&request),
+                        Message::Notification(n) if is_withdrawn(&link, &n) => {}
                         other => {
                             if back.send(Unrequested::Message(other)).await.is_err() {
                                 return;

@@ -329,7 +329,7 @@ impl Shared {
                     () = disconnected(http) => return false,
                 };
                 let (to, message) = published.expect("a test publishes less than the lane holds");
-                if to == lane && !send(http, &event(&message), chunked).await {
+                if is_for(&lane, &to) && !send(http, &event(&message), chunked).await {
                     return false;
                 }
             },
@@ -377,6 +377,16 @@ fn event(message: &str) -> Vec<u8> {
 
 const STANDING: &str = "standing";
 
+/// The standing stream of one session.
+fn standing(head: &Head) -> String {
+    format!("{STANDING} {}", head.header("mcp-session-id").unwrap_or_default())
+}
+
+/// What is published on the standing stream without a session is for all sessions.
+fn is_for(lane: &str, to: &str) -> bool {
+    to == lane || to == STANDING && lane.starts_with(STANDING)
+}
+
 /// `script.rs` over streamable HTTP.
 struct McpServer {
     peer: Mutex<Peer>,
@@ -404,7 +414,7 @@ impl McpServer {
         if message.get("id").is_none() || message.get("method").is_none() {
             return Answer::empty(202);
         }
-        let answer = by_acts(acts, modern, peer.flag("sse"));
+        let answer = by_acts(acts, modern, peer.flag("sse"), &standing(head));
         if initialize && peer.script["sessions"] != false {
             self.with_session(answer)
         } else {
@@ -440,7 +450,7 @@ impl McpServer {
             return refused;
         }
         match head.method() {
-            "GET" => Answer::sse().step(Step::Follow(STANDING.to_owned())),
+            "GET" => Answer::sse().step(Step::Follow(standing(head))),
             "DELETE" => {
                 let mut sessions = self.sessions.lock().expect("no panic while it is held");
                 sessions.remove(head.header("mcp-session-id").unwrap_or_default());
@@ -465,8 +475,9 @@ fn headers_match(head: &Head, message: &Value) -> bool {
         && name.is_none_or(|n| head.header("mcp-name") == Some(&super::clients::encode(n)))
 }
 
-/// One message alone (after a wait or not) is answered as JSON, anything else as a stream.
-fn by_acts(acts: Vec<Act>, modern: bool, stream: bool) -> Answer {
+/// One message alone (after a wait or not) is answered as JSON, anything else as a stream; what is
+/// said outside requests goes to the `standing` stream.
+fn by_acts(acts: Vec<Act>, modern: bool, stream: bool, standing: &str) -> Answer {
     let alone = match acts.as_slice() {
         _ if stream => None,
         [Act::Say(Lane::Request, text)] => Some((None, text)),
@@ -480,7 +491,7 @@ fn by_acts(acts: Vec<Act>, modern: bool, stream: bool) -> Answer {
     }
     acts.into_iter().fold(Answer::sse(), |answer, act| match act {
         Act::Say(Lane::Request, text) => answer.send(event(&text)),
-        Act::Say(Lane::Standing, text) => answer.step(Step::Publish(STANDING.to_owned(), text)),
+        Act::Say(Lane::Standing, text) => answer.step(Step::Publish(standing.to_owned(), text)),
         Act::Say(Lane::Listen(id), text) => answer.step(Step::Publish(id, text)),
         Act::Raw(text) => answer.send(text),
         Act::Big(bytes) => answer.send(event(&"x".repeat(bytes))),

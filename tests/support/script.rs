@@ -25,8 +25,9 @@
 //! | `{"log": "text"}` | `notifications/message` |
 //! | `{"notify": ["method", params]}` | any notification: on the request's stream, or the standing one for `*list_changed` and `resources/updated` |
 //! | `{"ask": ["method", params]}` | a request to the client with the id `"ask-1"`, `"ask-2"`, …; the answer is only recorded |
+//! | `{"askAside": ["method", params]}` | the same on the standing stream |
 //! | `{"foreign": ID}` | an answer to an id nobody asked |
-//! | `{"say": VALUE}` `{"line": "text"}` | any message; any line; `$id` and `$token` stand for the request's |
+//! | `{"say": VALUE}` `{"line": "text"}` | any message; any line; `$id` and `$token` stand for the request's, `$pid` for the process |
 //! | `{"raw": "text"}` | bytes without a newline |
 //! | `{"big": 1000}` | a line of so many bytes |
 //! | `{"await": "gate"}` | go on when the test releases the gate (the test can wait for us to reach it) |
@@ -188,7 +189,8 @@ impl Peer {
             "progress" => progress(heard, number()),
             "log" => say(&notification("notifications/message", log(value))),
             "notify" => self.notify(text(&value[0]), &value[1]),
-            "ask" => self.ask(value),
+            "ask" => self.ask(Lane::Request, value),
+            "askAside" => self.ask(Lane::Standing, value),
             "foreign" => say(&json!({ "jsonrpc": "2.0", "id": value, "result": {} })),
             "say" => vec![Act::Say(Lane::Request, fill(&value.to_string(), heard))],
             "line" => vec![Act::Say(Lane::Request, fill(text(value), heard))],
@@ -207,10 +209,11 @@ impl Peer {
         }
     }
 
-    fn ask(&mut self, value: &Value) -> Vec<Act> {
+    fn ask(&mut self, lane: Lane, value: &Value) -> Vec<Act> {
         self.asked += 1;
         let id = format!("ask-{}", self.asked);
-        say(&json!({ "jsonrpc": "2.0", "id": id, "method": value[0], "params": value[1] }))
+        let ask = json!({ "jsonrpc": "2.0", "id": id, "method": value[0], "params": value[1] });
+        vec![Act::Say(lane, ask.to_string())]
     }
 
     /// A notification goes to the standing stream or to the listens that wanted it.
@@ -455,7 +458,8 @@ fn fill(text: &str, heard: &Heard<'_>) -> String {
     let id = heard.id.clone().unwrap_or_default().to_string();
     let token = heard.token().cloned().unwrap_or_default().to_string();
     let quoted = text.replace("\"$id\"", &id).replace("\"$token\"", &token);
-    quoted.replace("$id", &id).replace("$token", &token)
+    let pid = std::process::id().to_string();
+    quoted.replace("$id", &id).replace("$token", &token).replace("$pid", &pid)
 }
 
 fn pages(list: &Value) -> Vec<Vec<Value>> {

@@ -99,7 +99,8 @@ fn caller(method: Method, request: &Request, accept: Accept) -> Result<Caller, R
     } else {
         ClientCapabilities::default()
     };
-    Ok(Caller { revision: Revision::MODERN, level, streams: accept.stream, capabilities })
+    let (revision, streams) = (Revision::MODERN, accept.stream);
+    Ok(Caller { revision, level, streams, capabilities, session: None })
 }
 
 /// What the client can be asked for because of this request. Most declare nothing.

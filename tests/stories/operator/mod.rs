@@ -7,6 +7,7 @@ mod bad_config_is_told_whole;
 mod cli_asks_and_answers;
 mod config_search_never_reads_the_current_directory;
 mod disabled_means_not_there;
+mod lanes_are_few_and_end;
 mod listens_within_50ms_whatever_upstreams_do;
 mod missing_command_is_one_clear_line;
 mod port_in_use_is_clear;
