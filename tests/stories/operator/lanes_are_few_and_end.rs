@@ -14,7 +14,8 @@ fn pid() -> Value {
 
 fn script() -> Value {
     let form = json!({ "message": "?", "requestedSchema": { "type": "object", "properties": {} } });
-    json!({ "tools": ["pid", "slow", "ask", "die", "hang"], "on": {
+    json!({ "tools": ["pid", "slow", "ask", "die", "hang", "form"], "on": {
+        "tools/call:form": [{ "ask": ["elicitation/create", form] }, { "await": "filled" }, pid()],
         "tools/call:pid": [pid()],
         "tools/call:slow": [progress(1, "begun"), { "await": "slow" }, pid()],
         "tools/call:ask": [progress(1, "begun"), { "await": "ask" }, { "ask": ["elicitation/create", form] }, pid()],
@@ -185,6 +186,26 @@ async fn a_process_for_each_call() {
     let third = ask_pid(&ada).await;
     let different = [stage.main(), first, second, third].into_iter();
     assert_eq!(different.collect::<std::collections::BTreeSet<_>>().len(), 4);
+}
+
+#[tokio::test]
+async fn a_call_that_waits_for_its_client_keeps_its_process() {
+    let stage = Stage::with(json!({ "isolation": "call" })).await;
+    let mut client = Modern::new(&stage.url());
+    client.capabilities = json!({ "elicitation": {} });
+    let asked = client.request("tools/call", json!({ "name": "form" })).await;
+    assert_eq!(asked.result()["resultType"], "input_required", "{asked:?}");
+    let lane = stage.fake.started(2).await;
+    let other = of(&client.request("tools/call", json!({ "name": "pid" })).await);
+    process::ends(other).await;
+    let questions = asked.result()["inputRequests"].as_object().expect("questions");
+    let key = questions.keys().next().expect("a question");
+    stage.fake.release("filled");
+    let answers = json!({ key: { "action": "accept", "content": {} } });
+    let state = &asked.result()["requestState"];
+    let again = json!({ "name": "form", "inputResponses": answers, "requestState": state });
+    assert_eq!(of(&client.request("tools/call", again).await), lane);
+    process::ends(lane).await;
 }
 
 #[tokio::test]
