@@ -17,8 +17,8 @@ use crate::sys::signal::{Hangup, Shutdown};
 /// Runs the gateway.
 pub(crate) fn run(options: StdioOptions) -> Result<u8, Failure> {
     let loaded = load::load(options.config.as_deref(), Some(Vec::new()))?;
-    let Some(config) = loaded.config.clone() else { return Err(unusable(&loaded)) };
-    let endpoint = endpoint(&config, options.server.as_deref()).map_err(Failure::usage)?;
+    let Some(mut config) = loaded.config.clone() else { return Err(unusable(&loaded)) };
+    let endpoint = endpoint(&mut config, options.server.as_deref()).map_err(Failure::usage)?;
     start_log(&config, &loaded)?;
     raise_limits();
     let runtime = runtime()?;
@@ -28,19 +28,15 @@ pub(crate) fn run(options: StdioOptions) -> Result<u8, Failure> {
     outcome
 }
 
-/// The face of the gateway that the client sees.
-fn endpoint(config: &Config, server: Option<&str>) -> Result<Endpoint, String> {
+/// The face of the gateway that the client sees. Where that is one server, no other is started.
+fn endpoint(config: &mut Config, server: Option<&str>) -> Result<Endpoint, String> {
     let Some(server) = server else { return Ok(Endpoint::Aggregate) };
-    let mut entries = config.entries.iter();
-    match entries.position(|entry| entry.slug.as_str() == server) {
-        Some(at) if config.entries.get(at).is_some_and(|entry| !entry.enabled) => {
-            Err(format!("--server {server}: its entry is disabled"))
-        }
-        Some(at) => Ok(Endpoint::Single(at)),
-        None => {
-            let slugs: Vec<_> = config.entries.iter().map(|entry| entry.slug.as_str()).collect();
-            Err(format!("--server {server:?}: expected one of {}", slugs.join(", ")))
-        }
+    let slugs: Vec<_> = config.entries.iter().map(|entry| entry.slug.to_string()).collect();
+    config.entries.retain(|entry| entry.slug.as_str() == server);
+    match config.entries.first() {
+        Some(entry) if entry.enabled => Ok(Endpoint::Single(0)),
+        Some(_) => Err(format!("--server {server}: its entry is disabled")),
+        None => Err(format!("--server {server:?}: expected one of {}", slugs.join(", "))),
     }
 }
 
