@@ -53,7 +53,8 @@ async fn until_gone(config: Config, loaded: Loaded, endpoint: Endpoint) -> Resul
         }
     };
     let (input, output) = (tokio::io::stdin(), tokio::io::stdout());
-    let end = stdio::serve(gateway.front(), permit, endpoint, input, output, stop).await;
+    let serve = stdio::serve(gateway.front(), permit, endpoint, input, output, stop);
+    let end = Box::pin(serve).await;
     match end {
         End::Input => log::info!("stopping (the client has closed our input)"),
         End::Output => log::info!("stopping (the client does not read our output)"),

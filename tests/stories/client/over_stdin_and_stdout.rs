@@ -155,6 +155,29 @@ async fn a_question_is_put_on_the_pipe_and_its_answer_goes_back() {
 }
 
 #[tokio::test]
+async fn a_modern_client_is_asked_by_the_end_of_its_request_and_repeats_it() {
+    let fake = fake();
+    let mut client = started(&fake).await;
+    client.ask_modern(json!(7), "tools/call", call("one__ask")).await;
+    let asked = client.next().await;
+    assert_eq!(
+        (&asked["id"], &asked["result"]["resultType"]),
+        (&json!(7), &json!("input_required"))
+    );
+    let entries = asked["result"]["inputRequests"].as_object().expect("questions").clone();
+    let (key, question) = entries.iter().next().expect("one");
+    assert_eq!(question["method"], "elicitation/create");
+    let mut again = call("one__ask");
+    again["inputResponses"][key] = json!({ "action": "accept", "content": { "name": "Ada" } });
+    again["requestState"] = asked["result"]["requestState"].clone();
+    client.ask_modern(json!(8), "tools/call", again).await;
+    fake.wait_for("Ada").await;
+    fake.release("answered");
+    let answer = client.next().await;
+    assert_eq!((&answer["id"], &answer["result"]["resultType"]), (&json!(8), &json!("complete")));
+}
+
+#[tokio::test]
 async fn legacy_notices_and_updates_come_outside_requests() {
     let script = json!({ "tools": ["poke"], "resources": ["file:///a"], "on": { "tools/call:poke": [
         { "notify": ["notifications/resources/updated", { "uri": "file:///a" }] },
