@@ -9,7 +9,7 @@ use crate::cli::args::StdioOptions;
 use crate::cli::load::{self, Loaded};
 use crate::cli::serve::{raise_limits, runtime, start, start_log, unusable};
 use crate::config::Config;
-use crate::downstream::stdio::{self, End};
+use crate::downstream::stdio;
 use crate::oauth::Permit;
 use crate::relay::Endpoint;
 use crate::sys::signal::{Hangup, Shutdown};
@@ -48,18 +48,13 @@ async fn until_gone(config: Config, loaded: Loaded, endpoint: Endpoint) -> Resul
     let permit = Permit::dangerously_for_anyone_on_this_machine();
     let stop = async {
         tokio::select! {
-            signal = shutdown.recv() => log::info!("stopping ({signal}); once more to stop at once"),
-            () = hangup.recv() => log::info!("stopping (SIGHUP)"),
+            signal = shutdown.recv() => log::info!("{signal}; once more to stop at once"),
+            () = hangup.recv() => log::info!("SIGHUP"),
         }
     };
     let (input, output) = (tokio::io::stdin(), tokio::io::stdout());
     let serve = stdio::serve(gateway.front(), permit, endpoint, input, output, stop);
-    let end = Box::pin(serve).await;
-    match end {
-        End::Input => log::info!("stopping (the client has closed our input)"),
-        End::Output => log::info!("stopping (the client does not read our output)"),
-        End::Stopped => {}
-    }
+    Box::pin(serve).await;
     tokio::select! {
         late = gateway.stop() => {
             for task in late {

@@ -21,6 +21,7 @@ use crate::task::{Scope, within};
 use crate::wire::jsonrpc::{Code, Message, Rejected, Request, RequestId, batch};
 use crate::wire::line::{LineDecoder, LineError};
 use bytes::{Bytes, BytesMut};
+use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
@@ -58,6 +59,16 @@ pub enum End {
     Stopped,
 }
 
+impl fmt::Display for End {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Input => "the client has closed our input",
+            Self::Output => "the client does not read our output",
+            Self::Stopped => "as told",
+        })
+    }
+}
+
 /// Serves one client until it is gone, or until `stop` resolves; everything that it has asked for
 /// has ended then.
 pub async fn serve(
@@ -85,6 +96,7 @@ pub async fn serve(
         () = pen.broken() => End::Output,
         () = stop => End::Stopped,
     };
+    log::info!("stopping ({end})");
     drop(pen);
     reader.finish(end).await;
     scope.shutdown(LAST_WORDS).await; // the writer ends when it has written everything

@@ -72,8 +72,9 @@ async fn one_server_alone_has_its_own_names() {
 
 #[tokio::test]
 async fn what_follows_initialize_at_once_waits_for_it_and_what_precedes_it_is_refused() {
-    let fake = fake();
-    let mut client = started(&fake).await;
+    let fake = FakeStdio::new(json!({ "tools": ["echo"], "start": [{ "await": "go" }] }));
+    let mut client = Proxy::with(servers(&fake)).stdio();
+    fake.reached("go").await;
     client.ask(json!(0), "ping", json!({})).await;
     assert_eq!(client.next().await["result"], json!({}));
     client.ask(json!(1), "tools/list", json!({})).await;
@@ -83,11 +84,16 @@ async fn what_follows_initialize_at_once_waits_for_it_and_what_precedes_it_is_re
     let params = json!({ "protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": { "name": "n", "version": "1" } });
     let initialize = json!({ "jsonrpc": "2.0", "id": 2, "method": "initialize", "params": params });
     let list = json!({ "jsonrpc": "2.0", "id": 3, "method": "tools/list" });
-    client.write(format!("{initialize}\n{list}\n")).await;
+    let ping = json!({ "jsonrpc": "2.0", "id": 4, "method": "ping" });
+    client.write(format!("{initialize}\n{list}\n{ping}\n")).await;
+    assert_eq!(client.next().await["id"], 4, "a ping waits for nothing");
+    fake.release("go");
     assert_eq!(client.next().await["id"], 2, "the handshake is answered first");
     assert_eq!(client.next().await["result"]["tools"][0]["name"], "one__echo");
     client.send(&initialize).await;
     let again = client.next().await;
+    client.send(&json!([list])).await;
+    assert_eq!(client.next().await["error"]["code"], -32600, "this revision has no batches");
     assert_eq!((&again["id"], &again["error"]["code"]), (&json!(2), &json!(-32600)));
 }
 
@@ -255,10 +261,13 @@ async fn stdio_ends_with_its_input() {
 async fn what_was_asked_before_the_end_is_still_answered() {
     let fake = fake();
     let mut client = started(&fake).await;
-    client.ask_modern(json!(1), "tools/call", call("one__echo")).await;
+    client.ask_modern(json!(1), "tools/call", call("one__slow")).await;
+    fake.reached("go").await;
     client.close_input();
+    client.proxy.logs.wait_for("the client has closed our input").await;
+    fake.release("go");
     let rest = client.rest().await;
-    assert_eq!((rest.len(), text(&rest[0])), (1, &json!(r#"{"a":1}"#)));
+    assert_eq!((rest.len(), &rest[0]["id"]), (1, &json!(1)), "{rest:?}");
     assert_eq!(client.ended().await.code(), Some(0));
 }
 
