@@ -4,6 +4,7 @@ use super::{Proxy, bounded};
 use serde_json::{Value, json};
 use std::io::{BufRead, BufReader, Write};
 use std::process::{ChildStdin, ChildStdout, ExitStatus};
+use std::thread::JoinHandle;
 use tokio::sync::{mpsc, oneshot};
 
 const VERSION: &str = "io.modelcontextprotocol/protocolVersion";
@@ -17,13 +18,14 @@ pub(crate) struct Piped {
     pub(crate) passed: Vec<Value>,
     /// Lets the reader begin.
     read: Option<oneshot::Sender<()>>,
+    reader: Option<JoinHandle<()>>,
 }
 
 impl Piped {
     pub(super) fn new(proxy: Proxy, input: ChildStdin, output: ChildStdout) -> Piped {
         let (lines, received) = mpsc::unbounded_channel();
         let (read, begin) = oneshot::channel();
-        std::thread::spawn(move || {
+        let reader = std::thread::spawn(move || {
             if begin.blocking_recv().is_err() {
                 return;
             }
@@ -34,7 +36,8 @@ impl Piped {
                 }
             }
         });
-        Piped { proxy, input: Some(input), lines: received, passed: Vec::new(), read: Some(read) }
+        let (input, passed, read, reader) = (Some(input), Vec::new(), Some(read), Some(reader));
+        Piped { proxy, input, lines: received, passed, read, reader }
     }
 
     /// Writes bytes as they are; on a thread, because nobody may read them.
@@ -118,6 +121,7 @@ impl Piped {
     /// Nobody reads its standard output from now on.
     pub(crate) fn break_output(&mut self) {
         self.read = None; // the reader ends, and the pipe with it
+        self.reader.take().expect("nobody has read").join().expect("no panic");
     }
 
     /// Closes its standard input.
