@@ -194,6 +194,7 @@ async fn legacy_notices_and_updates_come_outside_requests() {
     client.initialize("2025-11-25", json!({})).await;
     client.ask(json!(1), "resources/subscribe", json!({ "uri": "mcp-one+file:///a" })).await;
     assert_eq!(client.answer(json!(1)).await["result"], json!({}));
+    fake.wait_for("resources/templates/list").await; // so that the next list is a new one
     client.ask(json!(2), "tools/call", call("one__poke")).await;
     let mut heard = Vec::new();
     while heard.len() < 3 {
@@ -223,6 +224,7 @@ async fn stdio_listens_end_in_order() {
         assert_eq!(first["method"], "notifications/subscriptions/acknowledged");
         assert_eq!(of(&first), id);
     }
+    fake.wait_for("subscriptions/listen").await; // what it announces is heard from here on
     client.ask_modern(json!(3), "tools/call", call("one__poke")).await;
     client.answer(json!(3)).await;
     while client.passed.len() < 2 {
