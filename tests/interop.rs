@@ -1,9 +1,9 @@
 //! Real clients, real servers: each client's tour through the gateway is compared, result by result,
 //! with the same tour spoken directly. Needs `ONEMCP_INTEROP=1`.
 //!
-//! Every tour runs three times: directly, on `/mcp/{slug}` (where nothing may differ but what
-//! crossing an era changes) and on `/mcp` with all servers merged (where names and URIs carry the
-//! slug). What may differ is stated in `interop/compare.rs`; what a tour does stands in
+//! Every tour runs four times: directly, on `/mcp/{slug}` (where nothing may differ but what
+//! crossing an era changes), the same over `1mcp stdio --server {slug}`, which the client starts,
+//! and on `/mcp` with all servers merged (where names and URIs carry the slug). What may differ is stated in `interop/compare.rs`; what a tour does stands in
 //! `interop/plans/`.
 
 #[path = "interop/compare.rs"]
@@ -17,7 +17,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use compare::{Situation, differences, unexpected};
-use harness::{Asked, Installed, Scratch, asked, fail, gateway, project, run, say};
+use harness::{Asked, Installed, Scratch, asked, binary, fail, gateway, project, run, say};
 use serde_json::{Map, Value, json};
 
 const TOUR_LIMIT: Duration = Duration::from_secs(300);
@@ -102,12 +102,15 @@ fn each_client_sees_through_the_gateway_what_it_sees_directly() {
         };
         let alone = bench
             .run("alone", |tour| json!({ "target": { "url": format!("{url}/{}", tour.slug) } }));
-        faults.extend(bench.compare(&direct, &alone, false));
+        faults.extend(bench.compare(&direct, &alone, "/mcp/{slug}"));
+        let piped = bench.run("piped", |tour| piped(&scratch, tour.slug));
+        let odd = bench.compare(&direct, &piped, "stdio");
+        faults.extend(odd.into_iter().filter(|fault| !lost_by_the_client(fault)));
         let merged = bench.run("merged", |tour| {
             json!({ "target": { "url": url }, "namePrefix": format!("{}__", tour.slug),
                 "uriPrefix": format!("mcp-{}+", tour.slug) })
         });
-        faults.extend(bench.compare(&direct, &merged, true));
+        faults.extend(bench.compare(&direct, &merged, "/mcp"));
     }
     if !faults.is_empty() {
         faults.iter().for_each(|fault| say(&format!("  FAIL {fault}")));
@@ -169,15 +172,14 @@ impl Bench<'_> {
         found.collect()
     }
 
-    fn compare(&self, direct: &Value, proxied: &Value, merged: bool) -> Vec<String> {
+    fn compare(&self, direct: &Value, proxied: &Value, endpoint: &str) -> Vec<String> {
         let tours = TOURS.iter().filter(|t| goes_through(t, self.client));
         let found = tours.flat_map(|tour| {
             let at = Situation {
-                merged: merged.then_some(tour.slug),
+                merged: (endpoint == "/mcp").then_some(tour.slug),
                 same_era: self.client.era == tour.upstream,
             };
             let (direct, proxied) = (&direct[tour.name], &proxied[tour.name]);
-            let endpoint = if merged { "/mcp" } else { "/mcp/{slug}" };
             let mut odd = differences(&steps(tour), direct, proxied, at);
             odd.extend(wrong_revision(self.client, proxied));
             odd.into_iter().map(move |why| {
@@ -186,6 +188,12 @@ impl Bench<'_> {
         });
         found.collect()
     }
+}
+
+/// TypeScript SDK v2 loses progress that it reads together with the answer, which on a pipe it often
+/// does, also without us.
+fn lost_by_the_client(fault: &str) -> bool {
+    fault.starts_with("TypeScript SDK v2 on stdio") && fault.contains("/progress/")
 }
 
 /// Through the gateway every client gets the newest revision it knows, whatever the upstream is.
@@ -237,6 +245,14 @@ fn entries(installed: &Installed, urls: [&String; 2], work: &Path) -> Map<String
         Value::Object(entries) => entries,
         _ => Map::new(),
     }
+}
+
+/// How a client starts a gateway of its own before one server, from the file of the other one.
+fn piped(scratch: &Scratch, slug: &str) -> Value {
+    let config = scratch.0.join("mcp.json");
+    let args = json!(["stdio", "--config", config, "--server", slug]);
+    let state = scratch.0.join("state of its own");
+    json!({ "target": { "command": binary(), "args": args, "env": { "ONEMCP_STATE_DIR": state } } })
 }
 
 /// How a client speaks to that server without a gateway.

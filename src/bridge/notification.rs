@@ -75,6 +75,12 @@ pub fn cancelled(id: u64) -> Bytes {
     build(Method::Cancelled, &[format!("\"requestId\":{id}").as_bytes()])
 }
 
+/// A subscription of the client ends (MCP 2026-07-28 basic/patterns/cancellation); `listen` is the id
+/// of its request.
+pub fn ended(listen: &[u8]) -> Bytes {
+    build(Method::Cancelled, &[&[b"\"requestId\":", listen].concat()])
+}
+
 /// A list has changed; `subscription` is the client's listen request, if it has one.
 pub fn list_changed(kind: ListKind, subscription: Option<&[u8]>) -> Bytes {
     let tag = tagged(subscription);

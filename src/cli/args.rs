@@ -11,6 +11,8 @@ Usage: 1mcp COMMAND [OPTIONS]
 
 Commands:
   serve               run the gateway
+  stdio               be the server of the client that has started us, on
+                      standard input and output, and listen nowhere
   check               read the configuration file and report every fault in it
   tools               list the tools that clients see
   call NAME [JSON]    call a tool with arguments (a JSON object, default {})
@@ -18,6 +20,7 @@ Commands:
 Options:
   --config FILE       the configuration file; with it, tools and call start a
                       gateway of their own instead of asking a running one
+  --server SLUG       stdio: this server alone, with its own names
   --listen ADDR:PORT  serve: listen here instead of where the file says
                       (repeatable)
   --url URL           tools, call: the endpoint to ask
@@ -30,7 +33,7 @@ Endpoints:
   /mcp                all servers as one, with tools named server__tool
   /mcp/SERVER         one server alone, with its own names
 
-Without --config, serve and check read $ONEMCP_CONFIG, or
+Without --config, serve, stdio and check read $ONEMCP_CONFIG, or
 ~/.config/1mcp/mcp.json, or /etc/1mcp/mcp.json; never a file of the current
 directory: a folder you have opened could have brought it.
 
@@ -52,6 +55,8 @@ pub(crate) enum Parsed {
 pub(crate) enum Command {
     /// `serve`
     Serve(ServeOptions),
+    /// `stdio`
+    Stdio(StdioOptions),
     /// `check`
     Check(Option<PathBuf>),
     /// `tools`
@@ -65,6 +70,14 @@ pub(crate) enum Command {
 pub(crate) struct ServeOptions {
     pub(crate) config: Option<PathBuf>,
     pub(crate) listen: Vec<String>,
+}
+
+/// Options of `stdio`.
+#[derive(Debug, Default)]
+pub(crate) struct StdioOptions {
+    pub(crate) config: Option<PathBuf>,
+    /// The slug of the one server that is served.
+    pub(crate) server: Option<String>,
 }
 
 /// Whom `tools` and `call` ask.
@@ -88,6 +101,7 @@ struct Raw {
     words: Vec<String>,
     config: Option<PathBuf>,
     listen: Vec<String>,
+    server: Option<String>,
     url: Option<String>,
     json: bool,
 }
@@ -105,6 +119,7 @@ pub(crate) fn parse(arguments: impl Iterator<Item = OsString>) -> Result<Parsed,
             }
             Arg::Long("config") => raw.config = Some(value(&mut parser)?.into()),
             Arg::Long("listen") => raw.listen.push(text(value(&mut parser)?)?),
+            Arg::Long("server") => raw.server = Some(text(value(&mut parser)?)?),
             Arg::Long("url") => raw.url = Some(text(value(&mut parser)?)?),
             Arg::Long("json") => raw.json = true,
             Arg::Value(word) if raw.words.is_empty() && word == "help" => {
@@ -126,11 +141,12 @@ fn text(value: OsString) -> Result<String, String> {
 }
 
 fn command(raw: Raw) -> Result<Command, String> {
-    let Raw { words, config, listen, url, json } = raw;
+    let Raw { words, config, listen, server, url, json } = raw;
     let mut words = words.into_iter();
-    let name = words.next().ok_or("expected a command: serve, check, tools or call")?;
+    let name = words.next().ok_or("expected a command: serve, stdio, check, tools or call")?;
     let is_client = matches!(name.as_str(), "tools" | "call");
     refuse(!listen.is_empty() && name != "serve", "--listen", &name)?;
+    refuse(server.is_some() && name != "stdio", "--server", &name)?;
     refuse(url.is_some() && !is_client, "--url", &name)?;
     refuse(json && !is_client, "--json", &name)?;
     if url.is_some() && config.is_some() {
@@ -139,6 +155,7 @@ fn command(raw: Raw) -> Result<Command, String> {
     let target = Target { config: config.clone(), url, json };
     let command = match name.as_str() {
         "serve" => Command::Serve(ServeOptions { config, listen }),
+        "stdio" => Command::Stdio(StdioOptions { config, server }),
         "check" => Command::Check(config),
         "tools" => Command::Tools(target),
         "call" => {
@@ -147,7 +164,9 @@ fn command(raw: Raw) -> Result<Command, String> {
             Command::Call(CallOptions { target, name, arguments })
         }
         other => {
-            return Err(format!("unknown command {other:?}: expected serve, check, tools or call"));
+            return Err(format!(
+                "unknown command {other:?}: expected serve, stdio, check, tools or call"
+            ));
         }
     };
     match words.next() {
@@ -179,6 +198,10 @@ mod tests {
             Ok(Parsed::Run(Command::Serve(ServeOptions { config: Some(_), listen }))) if listen.len() == 1
         ));
         assert!(matches!(
+            parse_line("stdio --server x"),
+            Ok(Parsed::Run(Command::Stdio(StdioOptions { config: None, server: Some(_) })))
+        ));
+        assert!(matches!(
             parse_line("call x {\"a\":1} --json"),
             Ok(Parsed::Run(Command::Call(options))) if options.target.json && options.name == "x"
         ));
@@ -191,6 +214,8 @@ mod tests {
             ("server", "unknown command"),
             ("serve --confg x", "--confg"),
             ("serve --config", "--config"),
+            ("serve --server x", "--server does not go with serve"),
+            ("stdio --listen 127.0.0.1:0", "--listen does not go with stdio"),
             ("check --json", "--json does not go with check"),
             ("tools --url a --config b", "not both"),
             ("call", "NAME"),

@@ -9,6 +9,7 @@ mod check;
 mod client;
 mod load;
 mod serve;
+mod stdio;
 
 use args::{Command, Parsed};
 use std::ffi::OsString;
@@ -54,6 +55,7 @@ pub fn run(arguments: impl Iterator<Item = OsString>) -> ExitCode {
 fn execute(command: Command) -> Result<u8, Failure> {
     match command {
         Command::Serve(options) => serve::run(options),
+        Command::Stdio(options) => stdio::run(options),
         Command::Check(source) => check::run(source),
         Command::Tools(target) => call::tools(target),
         Command::Call(options) => call::call(options),

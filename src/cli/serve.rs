@@ -22,20 +22,14 @@ pub(crate) fn run(options: ServeOptions) -> Result<u8, Failure> {
     let listen = (!given.is_empty()).then_some(given);
     let loaded = load::load(options.config.as_deref(), listen.clone())?;
     let Some(mut config) = loaded.config.clone() else { return Err(unusable(&loaded)) };
-    start_log(&config)?;
-    for (is_error, line) in loaded.lines() {
-        let level = if is_error { log::Level::Error } else { log::Level::Warn };
-        log::log!(level, "{line}");
-    }
+    start_log(&config, &loaded)?;
     if let Some(listen) = listen {
         config.gateway.listen = listen;
     }
     if let Some(fault) = open_door(&config) {
         return Err(Failure::usage(fault));
     }
-    if let Err(e) = raise_descriptor_limit() {
-        log::warn!("the limit of open files cannot be raised: {e}");
-    }
+    raise_limits();
     runtime()?.block_on(until_stopped(config, loaded))
 }
 
@@ -47,7 +41,14 @@ fn addresses(texts: &[String]) -> Result<Vec<SocketAddr>, Failure> {
     texts.iter().map(read).collect()
 }
 
-fn unusable(loaded: &Loaded) -> Failure {
+/// Makes room for many connections and children.
+pub(super) fn raise_limits() {
+    if let Err(e) = raise_descriptor_limit() {
+        log::warn!("the limit of open files cannot be raised: {e}");
+    }
+}
+
+pub(super) fn unusable(loaded: &Loaded) -> Failure {
     let lines: Vec<String> = loaded.lines().into_iter().map(|(_, line)| line).collect();
     Failure::usage(format!("the configuration cannot be used\n{}", lines.join("\n")))
 }
@@ -62,7 +63,8 @@ pub(super) fn open_door(config: &Config) -> Option<String> {
     ))
 }
 
-fn start_log(config: &Config) -> Result<(), Failure> {
+/// Begins to log, first what is wrong with the file.
+pub(super) fn start_log(config: &Config, loaded: &Loaded) -> Result<(), Failure> {
     let level = match config.gateway.log.level {
         LogLevel::Error => log::LevelFilter::Error,
         LogLevel::Warn => log::LevelFilter::Warn,
@@ -75,7 +77,12 @@ fn start_log(config: &Config) -> Result<(), Failure> {
         LogFormat::Text => observe::Format::Human,
         LogFormat::Json => observe::Format::Json,
     };
-    observe::init(level, format).map_err(|e| Failure::failed(e.to_string()))
+    observe::init(level, format).map_err(|e| Failure::failed(e.to_string()))?;
+    for (is_error, line) in loaded.lines() {
+        let level = if is_error { log::Level::Error } else { log::Level::Warn };
+        log::log!(level, "{line}");
+    }
+    Ok(())
 }
 
 /// The runtime of every command that talks to somebody. It works on half of the processors: the

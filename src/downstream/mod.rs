@@ -1,9 +1,11 @@
-//! The side that faces MCP clients: HTTP, sessions, streams.
+//! The side that faces MCP clients: HTTP, sessions, streams, standard input and output.
 
 pub mod http;
 pub mod legacy;
+pub mod modern;
 pub mod replay;
 pub mod session;
+pub mod stdio;
 
 pub use http::Front;
 pub use session::{Session, Sessions};

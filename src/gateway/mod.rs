@@ -44,6 +44,7 @@ pub struct Parts {
 pub struct Gateway {
     scope: Scope,
     worlds: watch::Receiver<Arc<World>>,
+    front: Arc<Front>,
 }
 
 impl Gateway {
@@ -83,13 +84,18 @@ impl Gateway {
         let parked = Arc::new(scope.child("parked calls"));
         let parking = Arc::new(Parking::new(Arc::clone(&random), parked));
         let relay = Relay::new(worlds.clone(), hub, parking);
-        serve(&scope, &config, relay, random, listeners);
-        Self { scope, worlds }
+        let front = serve(&scope, &config, relay, random, listeners);
+        Self { scope, worlds, front }
     }
 
     /// The present state of everything.
     pub fn world(&self) -> Arc<World> {
         Arc::clone(&self.worlds.borrow())
+    }
+
+    /// What serves clients that come by no listener.
+    pub fn front(&self) -> Arc<Front> {
+        Arc::clone(&self.front)
     }
 
     /// Waits until the first attempt to start each upstream has ended, as long as its entry allows.
@@ -128,7 +134,7 @@ fn serve(
     relay: Relay,
     random: Arc<Random>,
     listeners: Vec<Listener>,
-) {
+) -> Arc<Front> {
     let settings = &config.gateway;
     let adopted = Arc::new(scope.child("exchanges"));
     let front = Arc::new(Front {
@@ -166,6 +172,7 @@ fn serve(
             listener.serve(limits, stopped, spawn, service).await;
         });
     }
+    front
 }
 
 async fn sweep(front: Arc<Front>, stop: Token) {

@@ -19,6 +19,7 @@ pub(crate) mod clients;
 pub(crate) mod fake_http;
 pub(crate) mod fake_stdio;
 pub(crate) mod http;
+pub(crate) mod piped;
 pub(crate) mod process;
 pub(crate) mod proxy;
 pub(crate) mod script;
@@ -28,6 +29,7 @@ pub(crate) use clients::{Incoming, Legacy, Modern, Reply};
 pub(crate) use fake_http::{Answer, FakeHttp, Step};
 pub(crate) use fake_stdio::FakeStdio;
 pub(crate) use http::{Event, Head, RawHttp};
+pub(crate) use piped::Piped;
 pub(crate) use proxy::{Logs, Proxy};
 pub(crate) use sse_client::Sse;
 

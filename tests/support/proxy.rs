@@ -1,6 +1,6 @@
 //! The real binary as a child process, and what it logs.
 
-use super::{BOUND, Scratch, process};
+use super::{BOUND, Piped, Scratch, process};
 use std::io::{BufRead, BufReader, Read};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex};
@@ -14,7 +14,7 @@ pub(crate) struct Setup {
 }
 
 impl Setup {
-    /// More arguments after `serve --config FILE --listen 127.0.0.1:0`.
+    /// More arguments after `serve --listen 127.0.0.1:0 --config FILE`, or `stdio --config FILE`.
     pub(crate) fn arg(mut self, argument: &str) -> Setup {
         self.arguments.push(argument.to_owned());
         self
@@ -37,25 +37,37 @@ impl Setup {
 
     /// Starts it and does not wait: for what must fail to start.
     pub(crate) fn spawn(self) -> Proxy {
+        let mut proxy = self.spawn_as(&["serve", "--listen", "127.0.0.1:0"], Stdio::null());
+        proxy.logs.collect(proxy.child.stdout.take().expect("stdout is piped"));
+        proxy
+    }
+
+    /// Starts it as the server of a client that is us.
+    pub(crate) fn stdio(self) -> Piped {
+        let mut proxy = self.spawn_as(&["stdio"], Stdio::piped());
+        let input = proxy.child.stdin.take().expect("stdin is piped");
+        let output = proxy.child.stdout.take().expect("stdout is piped");
+        Piped::new(proxy, input, output)
+    }
+
+    fn spawn_as(self, command: &[&str], input: Stdio) -> Proxy {
         let scratch = Scratch::new();
         let config = scratch.write("mcp.json", &self.config);
         let mut child = Command::new(env!("CARGO_BIN_EXE_1mcp"))
-            .arg("serve")
+            .args(command)
             .arg("--config")
             .arg(config)
-            .args(["--listen", "127.0.0.1:0"])
             .args(self.arguments)
             .env_remove("ONEMCP_CONFIG")
             .env("ONEMCP_STATE_DIR", scratch.path().join("state"))
             .envs(self.environment)
-            .stdin(Stdio::null())
+            .stdin(input)
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .spawn()
             .expect("the binary was built");
         let logs = Logs::new();
         logs.collect(child.stderr.take().expect("stderr is piped"));
-        logs.collect(child.stdout.take().expect("stdout is piped"));
         Proxy { child, logs, scratch, address: String::new(), children: Vec::new() }
     }
 }
@@ -79,6 +91,12 @@ impl Proxy {
     /// `url("/mcp")`
     pub(crate) fn url(&self, path: &str) -> String {
         format!("http://{}{path}", self.address)
+    }
+
+    /// Notes whom it has started, so that none of them may outlive it.
+    pub(crate) fn note_children(&mut self) -> Vec<u32> {
+        self.children = process::descendants(self.child.id());
+        self.children.clone()
     }
 
     pub(crate) fn pid(&self) -> u32 {

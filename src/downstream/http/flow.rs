@@ -7,6 +7,7 @@ use crate::downstream::http::sse::Line;
 use crate::downstream::http::{Front, deliver};
 use crate::downstream::replay::frame;
 use crate::downstream::session::{Flight, Session, Speech};
+use crate::downstream::stdio::Pen;
 use crate::net::body::{Disconnected, FrameSender, Outgoing};
 use crate::relay::{Answer, Asked, Exchange, Parting, Step};
 use crate::wire::sse::encode;
@@ -36,6 +37,8 @@ pub enum Sink {
     Speech(Speech),
     /// On the one stream of an HTTP+SSE session.
     Line(Line),
+    /// To a client that has started us.
+    Pen(Pen),
 }
 
 impl Sink {
@@ -43,7 +46,8 @@ impl Sink {
     fn patience(&self) -> Duration {
         match self {
             Self::Body(_) => KEEP_ALIVE,
-            Self::Speech(_) | Self::Line(_) => Duration::MAX, // their connections see to it
+            // their connections see to it, and a pipe needs it not
+            Self::Speech(_) | Self::Line(_) | Self::Pen(_) => Duration::MAX,
         }
     }
 
@@ -51,7 +55,7 @@ impl Sink {
     async fn rest(&self) -> Result<(), Disconnected> {
         match self {
             Self::Body(frames) => frames.send(Bytes::from_static(encode::KEEP_ALIVE)).await,
-            Self::Speech(_) | Self::Line(_) => Ok(()),
+            Self::Speech(_) | Self::Line(_) | Self::Pen(_) => Ok(()),
         }
     }
 
@@ -69,6 +73,7 @@ impl Sink {
                 Ok(())
             }
             Self::Line(line) => line.say(message).await,
+            Self::Pen(pen) => pen.say(message).await,
         }
     }
 }
@@ -156,10 +161,10 @@ impl Flow {
         deliver::response(&front, listening, deliver::Opening::Fresh)
     }
 
-    /// Tells everything on the stream of an HTTP+SSE session.
-    pub async fn tell(mut self, line: Line) {
+    /// Tells everything where the client hears everything else, too.
+    pub async fn tell(mut self, sink: Sink) {
         let first = self.next(Duration::MAX).await;
-        self.run(first, Sink::Line(line)).await;
+        self.run(first, sink).await;
     }
 
     /// Passes everything on, to the answer.

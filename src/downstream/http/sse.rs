@@ -7,7 +7,7 @@
 
 use crate::downstream::http::Front;
 use crate::downstream::http::answer::{self, Accept, Answered, Refused};
-use crate::downstream::http::flow::{KEEP_ALIVE, WAITING_FRAMES};
+use crate::downstream::http::flow::{KEEP_ALIVE, Sink, WAITING_FRAMES};
 use crate::downstream::http::route::legacy_version;
 use crate::downstream::legacy::{self, Served, invalid, notified};
 use crate::downstream::replay::{Frame, frame};
@@ -195,7 +195,7 @@ impl Line {
                 let permit = &self.wire.permit;
                 match legacy::serve(&self.front, permit, &session, true, request).await {
                     Ok(Served::Now(answer)) => answer,
-                    Ok(Served::Later(flow)) => return flow.bound().tell(self).await,
+                    Ok(Served::Later(flow)) => return flow.bound().tell(Sink::Line(self)).await,
                     Ok(Served::Cancelled) => return,
                     Err(rejected) => Answer::rejected(&rejected.with_id(Some(id))),
                 }

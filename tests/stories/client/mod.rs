@@ -21,6 +21,7 @@ mod list_changed_reaches_exactly_those_concerned;
 mod listen_acknowledges_first_and_filters;
 mod log_messages_follow_the_level;
 mod nobody_is_asked_what_concerns_another;
+mod over_stdin_and_stdout;
 mod progress_arrives_in_order_at_once;
 mod resource_updates_reach_their_subscribers_only;
 mod sessions_begin_and_end;
