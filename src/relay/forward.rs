@@ -10,11 +10,13 @@ use crate::mcp::capability::ServerCapabilities;
 use crate::mcp::{ClientCapabilities, Era, ListKind, LogLevel, Method, Revision, Routing};
 use crate::oauth::Permit;
 use crate::relay::Hub;
+use crate::relay::Outlet;
 use crate::relay::attempt::{Again, Attempt};
 use crate::relay::exchange::{Ends, Exchange};
 use crate::relay::parking::{Origin, Parking};
 use crate::relay::retry;
 use crate::relay::rounds::Rounds;
+use crate::relay::tasks::{self, Place, Tasks};
 use crate::relay::world::{Endpoint, World};
 use crate::task::within;
 use crate::upstream::{CallError, Link, Outbound, State, Upstream};
@@ -43,6 +45,8 @@ pub struct Caller {
     pub streams: bool,
     /// What it can be asked for while its request is under way.
     pub capabilities: ClientCapabilities,
+    /// Where its session gets what it did not ask for (legacy only).
+    pub session: Option<Arc<Outlet>>,
 }
 
 /// What a legacy client hears that has not said what it wants to hear.
@@ -70,6 +74,8 @@ pub struct Relay {
     pub hub: Arc<Hub>,
     /// Calls that wait for their clients.
     pub(super) parking: Arc<Parking>,
+    /// What clients were given of calls that go on.
+    pub(super) tasks: Arc<Tasks>,
 }
 
 /// One request, with who asks and where.
@@ -92,6 +98,8 @@ pub(super) struct Route {
     pub(super) target: Option<Target>,
     /// What stands in the place of the `requestState` at this span.
     pub(super) state: Option<(Span, Bytes)>,
+    /// The task that the request is about.
+    pub(super) task: Option<Arc<Place>>,
 }
 
 fn unknown(what: &str, name: &str) -> Rejected {
@@ -100,8 +108,13 @@ fn unknown(what: &str, name: &str) -> Rejected {
 
 impl Relay {
     /// A relay over the worlds that are published.
-    pub fn new(worlds: watch::Receiver<Arc<World>>, hub: Arc<Hub>, parking: Arc<Parking>) -> Self {
-        Self { worlds, hub, parking }
+    pub fn new(
+        worlds: watch::Receiver<Arc<World>>,
+        hub: Arc<Hub>,
+        parking: Arc<Parking>,
+        tasks: Arc<Tasks>,
+    ) -> Self {
+        Self { worlds, hub, parking, tasks }
     }
 
     /// The present state of everything.
@@ -135,7 +148,8 @@ impl Relay {
             // lists of the aggregate can change whatever its upstreams announce
             description.capabilities.announce_all();
             if starting {
-                description.capabilities = ServerCapabilities::everything();
+                let everything = ServerCapabilities::everything();
+                description.capabilities = description.capabilities.union(&everything);
             }
             description.instructions = merge_instructions(&instructions);
         } else {
@@ -215,12 +229,16 @@ impl Relay {
         inquiry: Inquiry<'_>,
         route: Route,
     ) -> Result<Exchange, Rejected> {
-        let Inquiry { permit, endpoint, caller, method, message } = inquiry;
+        let Inquiry { permit, endpoint, caller, method, .. } = inquiry;
+        let origin = self.origin(inquiry, &route);
         let upstream = &route.upstream;
         let link = upstream.connection().await.ok_or_else(|| unavailable(upstream))?;
         if let Some(level) = caller.level {
             make_verbose(upstream, &link, level).await;
         }
+        let task = self.part(inquiry, &link, &route)?;
+        let plain = tasks::plain(inquiry, &link);
+        let message = plain.as_ref().unwrap_or(inquiry.message);
         let failed = |e: CallError| {
             upstream.report(&e, &Arc::downgrade(&link));
             Rejected::new(Code::Internal, format!("upstream {:?}: {e}", upstream.entry.key))
@@ -245,7 +263,8 @@ impl Relay {
             level: caller.hears(),
             personal: permit.is_personal(),
             capabilities: caller.askable(),
-            origin: self.origin(inquiry, &route),
+            origin,
+            task,
         };
         let again = || {
             let (route, caller, link) = (route.clone(), caller.clone(), Arc::downgrade(&link));
@@ -270,6 +289,9 @@ impl Relay {
     /// Where a request goes. What is not known yet may belong to an upstream that is starting.
     pub(super) async fn find(&self, inquiry: Inquiry<'_>) -> Result<Route, Rejected> {
         let Inquiry { endpoint, caller, method, message, .. } = inquiry;
+        if method.route() == Routing::Task {
+            return self.find_task(inquiry);
+        }
         let world = self.world();
         let subject = subject(method, message)?;
         let found = route(&world, endpoint, caller, method, message, &subject);
@@ -328,7 +350,7 @@ fn refuse_cursor(message: &Request) -> Result<(), Rejected> {
     }
 }
 
-fn are_starting(upstreams: &[Arc<Upstream>]) -> bool {
+pub(super) fn are_starting(upstreams: &[Arc<Upstream>]) -> bool {
     upstreams.iter().any(|upstream| matches!(upstream.state(), State::Starting))
 }
 
@@ -336,7 +358,7 @@ fn gone() -> Rejected {
     Rejected::new(Code::Internal, "the upstream is not configured any more")
 }
 
-fn no_method(method: Method) -> Rejected {
+pub(super) fn no_method(method: Method) -> Rejected {
     Rejected::new(Code::MethodNotFound, format!("method not found: {}", method.name()))
 }
 
@@ -391,7 +413,8 @@ fn route(
                 return Err(unknown("tool", subject));
             }
             let target = is_call.then(|| target(world, endpoint, subject)).flatten();
-            Ok(Route { upstream: Arc::clone(upstream), rename: None, target, state: None })
+            let upstream = Arc::clone(upstream);
+            Ok(Route { upstream, rename: None, target, state: None, task: None })
         }
         Endpoint::Aggregate => aggregate_route(world, caller, method, message, subject),
     }
@@ -451,7 +474,8 @@ fn aggregate_route(
         }
     };
     let upstream = world.upstreams.get(at).ok_or_else(gone)?;
-    Ok(Route { upstream: Arc::clone(upstream), rename: Some(rename), target, state: None })
+    let (upstream, rename) = (Arc::clone(upstream), Some(rename));
+    Ok(Route { upstream, rename, target, state: None, task: None })
 }
 
 /// Whether requests about such entries are as unknown here as the list itself.

@@ -1,6 +1,6 @@
 //! Requests of MCP 2026-07-28: stateless, each with its own metadata, mirrored in headers.
 
-use crate::bridge::{initialize, listen, notification};
+use crate::bridge::{initialize, listen, notification, task};
 use crate::downstream::http::Front;
 use crate::downstream::http::answer::{self, Accept, Answered, modern_status};
 use crate::downstream::http::flow::{Flow, KEEP_ALIVE, WAITING_FRAMES};
@@ -99,7 +99,8 @@ fn caller(method: Method, request: &Request, accept: Accept) -> Result<Caller, R
     } else {
         ClientCapabilities::default()
     };
-    Ok(Caller { revision: Revision::MODERN, level, streams: accept.stream, capabilities })
+    let (revision, streams) = (Revision::MODERN, accept.stream);
+    Ok(Caller { revision, level, streams, capabilities, session: None })
 }
 
 /// What the client can be asked for because of this request. Most declare nothing.
@@ -248,6 +249,13 @@ async fn listen(
         let text = "expected accept to allow text/event-stream";
         let rejected = Rejected::new(Code::InvalidRequest, text).with_id(Some(request.id.clone()));
         return Ok(*answer::rejected(406, &rejected));
+    }
+    // news of tasks are not relayed, and so not acknowledged: clients look for themselves
+    if task::is_listened_for(&request.call)
+        && front.relay.has_tasks(endpoint)
+        && !task::declares(&request.call)
+    {
+        return Err(task::undeclared());
     }
     let mut filter = listen::read_filter(&request.call)?;
     let capabilities = front.relay.describe(permit, endpoint).await?.capabilities;
