@@ -7,7 +7,7 @@
 //! | heading | block |
 //! |---|---|
 //! | `=== request CLIENT UPSTREAM [TOKEN]` | a client's request; `TOKEN` replaces the name or URI |
-//! | `=== response METHOD CLIENT UPSTREAM [/SLUG] [personal]` | an upstream's response |
+//! | `=== response METHOD CLIENT UPSTREAM [/SLUG] [personal] [task]` | an upstream's response |
 //! | `=== progress CLIENT UPSTREAM` | an upstream's notification |
 //! | `=== updated CLIENT UPSTREAM [/SLUG]` | an upstream's notification |
 //! | `=== becomes` | what the other side gets |
@@ -16,7 +16,7 @@
 //!
 //! `CLIENT` is a revision and `UPSTREAM` an era. What is put in: the id 7001 and the progress token
 //! 7002 towards upstreams, `"\u0063-1"`, `"to\u006b"` and the subscription `"L-\u0031"` towards
-//! clients. What stands before the first heading says what the file is about.
+//! clients, for those who have a `task` its id `"T-\u0031"`. What stands before the first heading says what the file is about.
 #![allow(clippy::panic, reason = "a test says what is wrong by panicking")]
 
 use bytes::Bytes;
@@ -111,6 +111,7 @@ fn responded(text: &str, method: &str, ends: &Ends<'_>) -> Result<Bytes, &'stati
         upstream: ends.upstream,
         space: ends.slug(),
         private: ends.more.contains(&"personal"),
+        task: ends.more.contains(&"task").then_some(&br#""T-\u0031""#[..]),
     };
     match response(&edit) {
         Bridged::Edited { splice, .. } | Bridged::Asks { splice, .. } => {

@@ -53,6 +53,42 @@ fn the_official_suite_passes() {
     }
 }
 
+/// The scenarios of the extension for tasks, which no requirement set scores.
+const TASKS: [&str; 10] = [
+    "tasks-lifecycle",
+    "tasks-capability-negotiation",
+    "tasks-wire-fields",
+    "tasks-request-state-removal",
+    "tasks-mrtr-input",
+    "tasks-request-headers",
+    "tasks-dispatch-and-envelope",
+    "tasks-status-notifications",
+    "tasks-required-task-error",
+    "tasks-mrtr-composition",
+];
+
+#[test]
+fn the_official_scenarios_for_tasks_pass() {
+    let asked = asked("conformance of tasks");
+    if asked == Asked::Nothing {
+        return;
+    }
+    let installed = Installed::new();
+    let (_fixture, direct) = installed.tasks_fixture();
+    let run = |what: &str, url: &str| {
+        let verdicts = TASKS.map(|name| suite::run_one(&installed, url, "2026-07-28", name));
+        expect(&format!("tasks {what}"), &verdicts, TASKS.len(), &[]);
+    };
+    run("directly", &direct);
+    if asked == Asked::Direct {
+        return;
+    }
+    let scratch = Scratch::new("conformance-tasks-gateway");
+    let servers = json!({ "tasks": { "type": "http", "url": direct } });
+    let (_gateway, url) = gateway(&scratch, &servers);
+    run("through the gateway", &format!("{url}/tasks"));
+}
+
 /// Client scenarios beside the scored ones.
 const UNSCORED: [(&str, &str); 3] = [
     ("2025-11-25", "json-schema-2020-12-preservation"),

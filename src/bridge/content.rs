@@ -59,6 +59,7 @@ impl<'a> Content<'a> {
             Routing::Tool => ("content", Self::block),
             Routing::Prompt => ("messages", Self::message),
             Routing::Resource => ("contents", Self::contents),
+            Routing::Task => return self.task(method, result),
             _ => return Ok(()),
         };
         if !self.downgrades() && (self.slug.is_none() || !self.may_refer(method)) {
@@ -69,6 +70,18 @@ impl<'a> Content<'a> {
         }
         if method.route() == Routing::Tool {
             self.ui(result)?;
+        }
+        Ok(())
+    }
+
+    /// What came of a call that was a task: in the modern era a part of the task, before that a
+    /// result of its own.
+    fn task(&mut self, method: Method, result: &Object) -> Result<(), JsonError> {
+        if method == Method::TasksResult {
+            return self.result(Method::ToolsCall, result);
+        }
+        for result in objects(self.bytes, result, "result") {
+            self.result(Method::ToolsCall, &result?)?;
         }
         Ok(())
     }

@@ -202,6 +202,7 @@ fn response(ends: &Ends, message: &Response) {
         upstream: ends.upstream,
         space: ends.slug,
         private: ends.private,
+        task: None,
     };
     replied(ends, message);
     if let Some(Ok(required)) = Required::read(message) {
@@ -282,6 +283,7 @@ fn model_result(ends: &Ends, result: &mut Node) -> bool {
         (Era::Modern, Era::Modern) if kind.as_deref() == Some("input_required") => {
             return model_asks(ends, result);
         }
+        (Era::Modern, Era::Modern) if kind.as_deref() == Some("task") => return false,
         (Era::Modern, Era::Modern) if !open => model_scope(ends, result),
         _ => {}
     }

@@ -117,7 +117,11 @@ fn discovered(bytes: &[u8], result: &Object) -> Verdict {
     let capabilities = capabilities.and_then(|value| Object::read(bytes, value.span).ok());
     Verdict::Modern(Peer {
         revision: Revision::MODERN,
-        capabilities: ServerCapabilities::read(bytes, &capabilities.unwrap_or_default()),
+        capabilities: ServerCapabilities::read(
+            bytes,
+            &capabilities.unwrap_or_default(),
+            Revision::MODERN,
+        ),
         instructions: instructions(bytes, result),
     })
 }
@@ -187,7 +191,8 @@ pub fn read_initialize_result(response: &Response) -> Result<Peer, String> {
     })?;
     let capabilities = result.value(bytes, "capabilities").filter(|v| v.kind == Kind::Object);
     let capabilities = capabilities.and_then(|value| Object::read(bytes, value.span).ok());
-    let mut capabilities = ServerCapabilities::read(bytes, &capabilities.unwrap_or_default());
+    let mut capabilities =
+        ServerCapabilities::read(bytes, &capabilities.unwrap_or_default(), revision);
     // the first revision had the method and no way to declare it
     let completes = capabilities.prompts.is_some() || capabilities.resources.is_some();
     capabilities.completions |= !revision.declares_completions() && completes;
@@ -244,7 +249,7 @@ pub fn initialize_result(
     let mut out = format!(
         "{{\"protocolVersion\":\"{}\",\"capabilities\":{},\"serverInfo\":{}",
         revision.as_str(),
-        capabilities.to_json(),
+        capabilities.to_json(revision),
         meta::OURSELVES,
     )
     .into_bytes();
@@ -257,7 +262,7 @@ pub fn discover_result(capabilities: &ServerCapabilities, instructions: Option<&
     let mut out = format!(
         "{{\"resultType\":\"complete\",\"supportedVersions\":[\"{}\"],\"capabilities\":{},\"ttlMs\":0,\"cacheScope\":\"private\",\"_meta\":{{\"{}\":{}}}",
         Revision::MODERN.as_str(),
-        capabilities.to_json(),
+        capabilities.to_json(Revision::MODERN),
         meta::SERVER_INFO,
         meta::OURSELVES,
     )

@@ -16,3 +16,4 @@ pub mod question;
 pub mod request;
 pub mod required;
 pub mod response;
+pub mod task;

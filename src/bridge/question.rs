@@ -3,6 +3,7 @@
 //! basic/patterns/mrtr); and what the client says to it.
 
 use crate::bridge::fit;
+use crate::bridge::task;
 use crate::mcp::{ClientCapabilities, Method, Revision};
 use crate::wire::json::{self, Key, Kind, Object, Span, Value};
 use crate::wire::jsonrpc::error::result_json;
@@ -66,6 +67,12 @@ impl Question {
     ) -> Result<Self, &'static str> {
         self.check(capabilities)?;
         fit::question(self, client, elicitation_id)
+    }
+
+    /// The same about a task as the client knows it (2025-11-25 basic/utilities/tasks,
+    /// "Associating Task-Related Messages").
+    pub fn of_task(self, id: &[u8]) -> Self {
+        Self { params: self.params.map(|params| task::readdressed(&params, id)), ..self }
     }
 
     /// Whether it sends the user to a URL.
@@ -168,6 +175,14 @@ impl Reply {
             (Outcome::Result(_), Some(result), _) => Self::Result(slice(result)),
             (Outcome::Error { .. }, _, Some(error)) => Self::Error(slice(error)),
             _ => Self::Unanswered("the client's answer cannot be read"),
+        }
+    }
+
+    /// The same about a task as the upstream knows it.
+    pub fn of_task(self, id: &[u8]) -> Self {
+        match self {
+            Self::Result(result) => Self::Result(task::readdressed(&result, id)),
+            other => other,
         }
     }
 

@@ -145,6 +145,7 @@ fn routed_by(call: &Call) -> Option<Span> {
     match Method::parse(&call.method_name())?.route() {
         Routing::Tool | Routing::Prompt => at("name"),
         Routing::Resource => at("uri"),
+        Routing::Task => at("taskId"),
         Routing::Completion => match reference(call)? {
             Reference::Prompt(value) | Reference::Resource(value) => Some(value.span),
         },

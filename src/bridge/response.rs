@@ -2,6 +2,7 @@
 
 use crate::bridge::content::{Content, marked, objects};
 use crate::bridge::input::{Asks, Entry, urls};
+use crate::bridge::task;
 use crate::mcp::{Era, Method, Revision};
 use crate::wire::json::{self, JsonError, Kind, Member, Object, Value};
 use crate::wire::jsonrpc::{Outcome, Response};
@@ -24,6 +25,8 @@ pub struct ResponseEdit<'a> {
     pub space: Option<&'a str>,
     /// The result may only be cached for this caller.
     pub private: bool,
+    /// The client's id of the task that it is about, as a JSON token.
+    pub task: Option<&'a [u8]>,
 }
 
 /// What becomes of a response.
@@ -79,11 +82,17 @@ fn bridge_result(edit: &ResponseEdit<'_>, result: &Object, mut splice: Splice) -
         (Era::Modern, Era::Modern) if kind.as_deref() == Some(INPUT_REQUIRED) => {
             return asks(edit, result, splice);
         }
+        (Era::Modern, Era::Modern)
+            if edit.task.is_none() && kind.as_deref() == Some(task::KIND) =>
+        {
+            return Bridged::Refused("it answers with a task, for which this client cannot wait");
+        }
         (Era::Modern, Era::Modern) if edit.private && kind.is_none_or(|kind| kind == COMPLETE) => {
             make_private(edit, result, &mut splice);
         }
         _ => {}
     }
+    let renamed = edit.task.map(|id| task::rename(bytes, edit.method, result, id, &mut splice));
     let mut content = Content {
         bytes,
         slug: edit.space,
@@ -91,7 +100,7 @@ fn bridge_result(edit: &ResponseEdit<'_>, result: &Object, mut splice: Splice) -
         upstream: edit.upstream,
         splice: &mut splice,
     };
-    match content.result(edit.method, result) {
+    match renamed.unwrap_or(Ok(())).and_then(|()| content.result(edit.method, result)) {
         Ok(()) => Bridged::Edited { splice, code: None },
         Err(JsonError::LoneSurrogate) => Bridged::Refused("its result holds a uri that is no text"),
         Err(_) => Bridged::Refused("its result has too many members to be read"),
@@ -265,6 +274,7 @@ mod tests {
                 upstream: self.upstream,
                 space: self.space,
                 private: self.private,
+                task: None,
             };
             match super::response(&edit) {
                 Bridged::Urls(_) => Err("urls"),

@@ -134,7 +134,8 @@ pub async fn serve(
     })?;
     let (revision, level) = (session.revision, session.level());
     let (capabilities, number) = (session.capabilities, Some(session.number));
-    let caller = Caller { revision, level, streams, capabilities, session: number };
+    let outlet = Some(Arc::clone(&session.outlet));
+    let caller = Caller { revision, level, streams, capabilities, session: number, outlet };
     let endpoint = session.endpoint;
     let empty = || Served::Now(Answer::result(&request.id, Bytes::from_static(b"{}")));
     match method.route() {
@@ -148,7 +149,11 @@ pub async fn serve(
         }
         Routing::Subscribe => subscribe(front, session, &request).await.map(|()| empty()),
         Routing::Unsubscribe => unsubscribe(front, session, &request).map(|()| empty()),
-        Routing::Tool | Routing::Prompt | Routing::Resource | Routing::Completion => {
+        Routing::Tool
+        | Routing::Prompt
+        | Routing::Resource
+        | Routing::Completion
+        | Routing::Task => {
             let own = (Arc::clone(front), permit.clone(), Arc::clone(session));
             let sent = send(own, caller, method, request);
             match front.relay.may_wait(endpoint) {

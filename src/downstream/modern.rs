@@ -2,7 +2,7 @@
 //! stateless, each request with its own metadata.
 
 use crate::base::label::Label;
-use crate::bridge::{initialize, listen, notification};
+use crate::bridge::{initialize, listen, notification, task};
 use crate::downstream::http::Front;
 use crate::mcp::{ClientCapabilities, LogLevel, Method, Revision, Routing, meta};
 use crate::oauth::Permit;
@@ -73,8 +73,8 @@ fn caller(method: Method, request: &Request, streams: bool) -> Result<Caller, Re
     } else {
         ClientCapabilities::default()
     };
-    let (revision, session) = (Revision::MODERN, None);
-    Ok(Caller { revision, level, streams, capabilities, session })
+    let (revision, session, outlet) = (Revision::MODERN, None, None);
+    Ok(Caller { revision, level, streams, capabilities, session, outlet })
 }
 
 /// What the client can be asked for because of this request. Most declare nothing.
@@ -151,6 +151,11 @@ impl Listener {
         endpoint: Endpoint,
         request: &Request,
     ) -> Result<(Self, Bytes), Rejected> {
+        // news of tasks are not relayed, and so not acknowledged: clients look for themselves
+        let wants_tasks = task::is_listened_for(&request.call) && front.relay.has_tasks(endpoint);
+        if wants_tasks && !task::declares(&request.call) {
+            return Err(task::undeclared());
+        }
         let mut filter = listen::read_filter(&request.call)?;
         let capabilities = front.relay.describe(permit, endpoint).await?.capabilities;
         filter.restrict(&capabilities);

@@ -7,7 +7,7 @@ use crate::downstream::http::guard::Guard;
 use crate::downstream::{Front, Sessions, http, session};
 use crate::mcp::ListKind;
 use crate::net::listen::{ListenLimits, Listener};
-use crate::relay::{Endpoint, Hub, Parking, Relay, World};
+use crate::relay::{Endpoint, Hub, Parking, Relay, Tasks, World};
 use crate::sys::random::Random;
 use crate::sys::spawn::Spawner;
 use crate::task::{Scope, Token};
@@ -66,6 +66,7 @@ impl Gateway {
         let first = Arc::new(World::new(Arc::clone(&config), upstreams.clone()));
         let (published, worlds) = watch::channel(first);
         let hub = Arc::new(Hub::default());
+        let tasks = Arc::new(Tasks::new(Arc::clone(&random)));
         let tools = Tools {
             spawner,
             limits: config.gateway.limits.peer(),
@@ -76,14 +77,19 @@ impl Gateway {
             environment: Arc::new(environment),
             builtin: builtin::connector(worlds.clone()),
         };
-        let publisher = Publisher { published, announcements, hub: Arc::clone(&hub) };
+        let publisher = Publisher {
+            published,
+            announcements,
+            hub: Arc::clone(&hub),
+            tasks: Arc::clone(&tasks),
+        };
         scope.spawn("publisher", publisher.run());
         for (upstream, commands) in upstreams.into_iter().zip(commands) {
             start_upstream(&scope, upstream, commands, tools.clone());
         }
         let parked = Arc::new(scope.child("parked calls"));
         let parking = Arc::new(Parking::new(Arc::clone(&random), parked));
-        let relay = Relay::new(worlds.clone(), hub, parking);
+        let relay = Relay::new(worlds.clone(), hub, parking, tasks);
         let front = serve(&scope, &config, relay, random, listeners);
         Self { scope, worlds, front }
     }
@@ -191,6 +197,7 @@ struct Publisher {
     published: watch::Sender<Arc<World>>,
     announcements: mpsc::Receiver<Announcement>,
     hub: Arc<Hub>,
+    tasks: Arc<Tasks>,
 }
 
 impl Publisher {
@@ -207,6 +214,12 @@ impl Publisher {
                     let uri = notification.call.param_text("uri").map(|uri| uri.into_owned());
                     if let Some(uri) = uri {
                         self.updated(upstream, &uri, Some(&notification));
+                    }
+                }
+                Announcement::TaskStatus { upstream, notification } => {
+                    let world = Arc::clone(&self.published.borrow());
+                    if let Some(upstream) = world.upstreams.get(upstream) {
+                        self.tasks.tell(upstream.slug(), &notification);
                     }
                 }
                 Announcement::Resubscribed { upstream, uri } => self.updated(upstream, &uri, None),

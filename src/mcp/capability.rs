@@ -1,6 +1,6 @@
 //! What a server says that it can do: read from upstreams, united, and said to clients.
 
-use crate::mcp::ListKind;
+use crate::mcp::{Era, ListKind, Revision, meta};
 use crate::wire::json::{Kind, Object, Value};
 
 /// A list, and whether its changes are announced.
@@ -19,7 +19,16 @@ pub struct Resources {
     pub subscribe: bool,
 }
 
-/// `ServerCapabilities`, as far as they can be relayed. `experimental` and extensions are not.
+/// Calls that run as tasks of 2025-11-25. The list of tasks is not relayed: an upstream shows all of
+/// them to whoever asks through one connection.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Tasks {
+    /// `cancel`.
+    pub cancel: bool,
+}
+
+/// `ServerCapabilities`, as far as they can be relayed. `experimental` and extensions other than
+/// tasks are not.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ServerCapabilities {
     /// There are tools.
@@ -32,15 +41,28 @@ pub struct ServerCapabilities {
     pub completions: bool,
     /// Log messages are sent.
     pub logging: bool,
+    /// Calls of tools can be tasks of 2025-11-25.
+    pub tasks: Option<Tasks>,
+    /// The extension for tasks of the modern era.
+    pub task_extension: bool,
 }
 
 impl ServerCapabilities {
-    /// Reads the `capabilities` object; what is not understood is left out.
-    pub fn read(bytes: &[u8], capabilities: &Object) -> Self {
-        let section = |key| {
-            let value: Value = capabilities.value(bytes, key)?;
+    /// Reads the `capabilities` object of a server of this revision; what is not understood is
+    /// left out.
+    pub fn read(bytes: &[u8], capabilities: &Object, revision: Revision) -> Self {
+        let within = |object: &Object, key| {
+            let value: Value = object.value(bytes, key)?;
             (value.kind == Kind::Object).then(|| Object::read(bytes, value.span).ok())?
         };
+        let section = |key| within(capabilities, key);
+        let tasks = || {
+            let tasks = section("tasks").filter(|_| revision.has_tasks())?;
+            within(&within(&within(&tasks, "requests")?, "tools")?, "call")?;
+            Some(Tasks { cancel: within(&tasks, "cancel").is_some() })
+        };
+        let extends = |extensions: Object| within(&extensions, meta::TASKS).is_some();
+        let is_modern = revision.era() == Era::Modern;
         let flag =
             |object: &Object, key| object.value(bytes, key).is_some_and(|v| v.is_true(bytes));
         let listed = |key| section(key).map(|o| Listed { announces: flag(&o, "listChanged") });
@@ -53,14 +75,17 @@ impl ServerCapabilities {
             }),
             completions: section("completions").is_some(),
             logging: section("logging").is_some(),
+            tasks: tasks(),
+            task_extension: is_modern && section("extensions").is_some_and(extends),
         }
     }
 
-    /// Everything that there is, for a time when nobody is known yet.
+    /// Everything that there is, for a time when nobody is known yet. Tasks are not: a client would
+    /// wait for them where they do not work.
     pub fn everything() -> Self {
         let (tools, prompts) = (Some(Listed { announces: true }), Some(Listed { announces: true }));
         let resources = Some(Resources { announces: true, subscribe: true });
-        Self { tools, prompts, resources, completions: true, logging: true }
+        Self { tools, prompts, resources, completions: true, logging: true, ..Self::default() }
     }
 
     /// What either can do.
@@ -81,6 +106,11 @@ impl ServerCapabilities {
             },
             completions: self.completions || other.completions,
             logging: self.logging || other.logging,
+            tasks: match (self.tasks, other.tasks) {
+                (Some(a), Some(b)) => Some(Tasks { cancel: a.cancel || b.cancel }),
+                (a, b) => a.or(b),
+            },
+            task_extension: self.task_extension || other.task_extension,
         }
     }
 
@@ -119,8 +149,9 @@ impl ServerCapabilities {
         self.resources.is_some_and(|resources| resources.subscribe)
     }
 
-    /// As the JSON object that a server says it with. Both eras say it alike.
-    pub fn to_json(&self) -> String {
+    /// As the JSON object that a server says it with to a client of this revision: tasks are those
+    /// of the revision or none, the rest is said alike.
+    pub fn to_json(&self, revision: Revision) -> String {
         let mut parts = Vec::new();
         let flags = |pairs: &[(&str, bool)]| {
             let set: Vec<String> = pairs
@@ -146,7 +177,24 @@ impl ServerCapabilities {
         if self.logging {
             parts.push("\"logging\":{}".to_owned());
         }
+        parts.extend(self.tasks_json(revision));
         format!("{{{}}}", parts.join(","))
+    }
+
+    /// The member that says which tasks there are, if there are any of this revision.
+    fn tasks_json(&self, revision: Revision) -> Option<String> {
+        match self.tasks {
+            _ if revision.era() == Era::Modern => {
+                let extensions = format!("\"extensions\":{{\"{}\":{{}}}}", meta::TASKS);
+                self.task_extension.then_some(extensions)
+            }
+            Some(Tasks { cancel }) if revision.has_tasks() => {
+                let cancel = if cancel { "\"cancel\":{}," } else { "" };
+                let requests = "\"requests\":{\"tools\":{\"call\":{}}}";
+                Some(format!("\"tasks\":{{{cancel}{requests}}}"))
+            }
+            _ => None,
+        }
     }
 }
 
@@ -160,13 +208,36 @@ mod tests {
         let text = br#"{"tools":{"listChanged":true},"resources":{"subscribe":true},"logging":{},
             "experimental":{"x":{}},"prompts":7}"#;
         let object = Object::read(text, json::check(text).expect("json").span).expect("an object");
-        let capabilities = ServerCapabilities::read(text, &object);
+        let capabilities = ServerCapabilities::read(text, &object, Revision::MODERN);
         assert_eq!(
-            capabilities.to_json(),
+            capabilities.to_json(Revision::MODERN),
             r#"{"tools":{"listChanged":true},"resources":{"subscribe":true},"logging":{}}"#
         );
         assert!(capabilities.subscribes() && !capabilities.has(ListKind::Prompts));
         let all = capabilities.union(&ServerCapabilities::everything());
         assert_eq!(all, ServerCapabilities::everything());
+    }
+
+    #[test]
+    fn tasks_are_those_of_the_revision() {
+        let text = br#"{"tasks":{"list":{},"cancel":{},"requests":{"tools":{"call":{}}}},
+            "extensions":{"io.modelcontextprotocol/tasks":{},"x/y":{}}}"#;
+        let object = Object::read(text, json::check(text).expect("json").span).expect("an object");
+        let read = |revision| ServerCapabilities::read(text, &object, revision);
+        let core = r#"{"tasks":{"cancel":{},"requests":{"tools":{"call":{}}}}}"#;
+        let extension = r#"{"extensions":{"io.modelcontextprotocol/tasks":{}}}"#;
+        let both = read(Revision::LATEST_LEGACY).union(&read(Revision::MODERN));
+        for revision in Revision::ALL {
+            let said = match revision {
+                Revision::V2026_07_28 => extension,
+                Revision::V2025_11_25 => core,
+                _ => "{}",
+            };
+            assert_eq!(read(revision).to_json(revision), said);
+            assert_eq!(both.to_json(revision), said);
+        }
+        let half = br#"{"tasks":{"requests":{"tools":{}}}}"#;
+        let object = Object::read(half, json::check(half).expect("json").span).expect("an object");
+        assert_eq!(ServerCapabilities::read(half, &object, Revision::LATEST_LEGACY).tasks, None);
     }
 }

@@ -16,6 +16,12 @@ pub const SERVER_INFO: &str = "io.modelcontextprotocol/serverInfo";
 /// The token that progress of a request carries.
 pub const PROGRESS_TOKEN: &str = "progressToken";
 
+/// The task that a message of 2025-11-25 belongs to.
+pub const RELATED_TASK: &str = "io.modelcontextprotocol/related-task";
+
+/// The extension for tasks (`capabilities.extensions`), in the modern era.
+pub const TASKS: &str = "io.modelcontextprotocol/tasks";
+
 /// The keys that a request of the modern era carries about itself.
 pub const OF_REQUEST: [&str; 4] = [PROTOCOL_VERSION, CLIENT_INFO, CLIENT_CAPABILITIES, LOG_LEVEL];
 

@@ -39,6 +39,8 @@ pub enum Routing {
     Unsubscribe,
     /// By the hub.
     Listen,
+    /// To the upstream of the task in `params.taskId`.
+    Task,
     /// Not a request of a client.
     Nowhere,
 }
@@ -96,6 +98,10 @@ methods! {
     Complete "completion/complete" V2024_11_05..=V2026_07_28 Routing::Completion;
     SetLevel "logging/setLevel" V2024_11_05..=V2025_11_25 Routing::SetLevel;
     Listen "subscriptions/listen" V2026_07_28..=V2026_07_28 Routing::Listen;
+    TasksGet "tasks/get" V2025_11_25..=V2026_07_28 Routing::Task;
+    TasksResult "tasks/result" V2025_11_25..=V2025_11_25 Routing::Task;
+    TasksUpdate "tasks/update" V2026_07_28..=V2026_07_28 Routing::Task;
+    TasksCancel "tasks/cancel" V2025_11_25..=V2026_07_28 Routing::Task;
     CreateMessage "sampling/createMessage" V2024_11_05..=V2025_11_25 Routing::Nowhere;
     RootsList "roots/list" V2024_11_05..=V2025_11_25 Routing::Nowhere;
     Elicit "elicitation/create" V2025_06_18..=V2025_11_25 Routing::Nowhere;
@@ -109,6 +115,7 @@ methods! {
     ResourceUpdated "notifications/resources/updated" V2024_11_05..=V2026_07_28 Routing::Nowhere;
     RootsChanged "notifications/roots/list_changed" V2024_11_05..=V2025_11_25 Routing::Nowhere;
     ElicitationComplete "notifications/elicitation/complete" V2025_11_25..=V2025_11_25 Routing::Nowhere;
+    TaskStatus "notifications/tasks/status" V2025_11_25..=V2025_11_25 Routing::Nowhere;
     Acknowledged "notifications/subscriptions/acknowledged" V2026_07_28..=V2026_07_28 Routing::Nowhere;
 }
 
@@ -128,6 +135,7 @@ impl Method {
         match self {
             Self::ToolsCall | Self::PromptsGet => Some("name"),
             Self::ResourcesRead => Some("uri"),
+            Self::TasksGet | Self::TasksUpdate | Self::TasksCancel => Some("taskId"),
             _ => None,
         }
     }
@@ -206,8 +214,8 @@ mod tests {
     fn each_era_has_its_own_requests() {
         let requests =
             |revision| Method::ALL.iter().filter(|m| m.client_request_in(revision)).count();
-        assert_eq!(requests(Revision::MODERN), 10);
-        assert_eq!(requests(Revision::LATEST_LEGACY), 13);
+        assert_eq!(requests(Revision::MODERN), 13);
+        assert_eq!(requests(Revision::LATEST_LEGACY), 16);
         assert!(!Method::Ping.client_request_in(Revision::MODERN));
         assert!(!Method::CreateMessage.client_request_in(Revision::LATEST_LEGACY));
     }

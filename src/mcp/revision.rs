@@ -95,6 +95,11 @@ impl Revision {
         self >= Self::V2025_11_25
     }
 
+    /// Whether tasks are part of it: later they are an extension, of another kind.
+    pub fn has_tasks(self) -> bool {
+        self == Self::V2025_11_25
+    }
+
     /// Whether an output schema and structured content may be of any type, not only objects.
     pub fn structures_anything(self) -> bool {
         self.era() == Era::Modern

@@ -15,6 +15,7 @@ use crate::relay::deadline::Deadline;
 use crate::relay::parking::{Origin, PARK_TIME, Paused, STATE_TIME};
 use crate::relay::rounds::{self, Rounds};
 use crate::relay::seal::{Held, MAX_INNER};
+use crate::relay::tasks::Part;
 use crate::upstream::{CallError, Event, Link, Ticket, Upstream};
 use crate::wire::jsonrpc::error::{result_json, result_pieces};
 use crate::wire::jsonrpc::{Code, Notification, Rejected, Request, RequestId, Response};
@@ -121,6 +122,8 @@ pub(super) struct Ends {
     pub(super) capabilities: ClientCapabilities,
     /// Of a request that its client can repeat (MCP 2026-07-28 basic/patterns/mrtr).
     pub(super) origin: Option<Origin>,
+    /// What it has to do with tasks; mostly nothing.
+    pub(super) task: Option<Box<Part>>,
 }
 
 /// What came of a call while it was parked.
@@ -186,7 +189,11 @@ impl Exchange {
         rounds: Option<Box<Rounds>>,
     ) -> Self {
         let timeouts = &ends.upstream.entry.timeouts;
-        let deadline = Deadline::new(timeouts.idle, timeouts.total);
+        let idle = match ends.method {
+            Method::TasksResult => timeouts.total, // it waits for the end of the task
+            _ => timeouts.idle,
+        };
+        let deadline = Deadline::new(idle, timeouts.total);
         let (call, cancel) = (Some(call), Arc::default());
         let (progress, asking, again, parked, late) = (None, None, Vec::new(), 0, None);
         let _ticket = ticket;
@@ -435,6 +442,10 @@ impl Exchange {
                 let wanted = self.ends.level.is_some_and(|least| level >= least);
                 wanted.then(|| Step::Notification(notification.call.bytes.clone()))
             }
+            "notifications/tasks/status" => {
+                self.ends.task.as_ref()?.tell(self.ends.upstream.slug(), notification);
+                None
+            }
             _ => None,
         }
     }
@@ -442,7 +453,12 @@ impl Exchange {
     /// A request of the upstream, if this client can be asked; otherwise it is declined.
     fn asked(&mut self, request: &Request) -> Option<Asked> {
         let space = self.ends.space();
-        let asked = match Question::of_request(request) {
+        let ids = self.ends.task.as_ref().and_then(|task| task.ids());
+        let question = Question::of_request(request).map(|question| match ids {
+            Some((ours, _)) => question.of_task(&ours),
+            None => question,
+        });
+        let asked = match question {
             // MCP 2026-07-28 basic/patterns, "Server Requests": there are none in the modern era
             Some(question) if self.ends.spoken.era() == Era::Legacy => {
                 self.put(question, request.id.detached(), space)
@@ -474,6 +490,9 @@ impl Exchange {
     }
 
     fn reply(&mut self, request: &RequestId, method: Method, reply: &Reply) {
+        let ids = self.ends.task.as_ref().and_then(|task| task.ids());
+        let named = ids.map(|(_, theirs)| reply.clone().of_task(&theirs));
+        let reply = named.as_ref().unwrap_or(reply);
         if let Some(call) = &self.call {
             call.reply(reply.response(request, method, self.ends.spoken));
         }
@@ -503,6 +522,13 @@ impl Exchange {
         {
             self.ends.upstream.doubt(ListKind::Tools);
         }
+        let task = self.ends.task.as_ref();
+        let slug = self.ends.upstream.slug();
+        let task =
+            match task.map(|task| task.id(upstream, self.ends.spoken.era(), slug)).transpose() {
+                Ok(task) => task.flatten(),
+                Err(why) => return self.fail(why),
+            };
         let edit = ResponseEdit {
             response: upstream,
             id: self.ends.id.token(),
@@ -511,6 +537,7 @@ impl Exchange {
             upstream: self.ends.spoken.era(),
             space: self.ends.prefixed.then(|| self.ends.upstream.slug()),
             private: self.ends.personal,
+            task: task.as_deref(),
         };
         match response(&edit) {
             Bridged::Edited { splice, code } => {

@@ -10,11 +10,13 @@ use crate::mcp::capability::ServerCapabilities;
 use crate::mcp::{ClientCapabilities, Era, ListKind, LogLevel, Method, Revision, Routing};
 use crate::oauth::Permit;
 use crate::relay::Hub;
+use crate::relay::Outlet;
 use crate::relay::attempt::{Again, Attempt};
 use crate::relay::exchange::{Ends, Exchange};
 use crate::relay::parking::{Origin, Parking};
 use crate::relay::retry;
 use crate::relay::rounds::Rounds;
+use crate::relay::tasks::{self, Place, Tasks};
 use crate::relay::world::{Endpoint, World};
 use crate::task::within;
 use crate::upstream::{CallError, Link, Outbound, Party, State, Upstream};
@@ -45,6 +47,8 @@ pub struct Caller {
     pub capabilities: ClientCapabilities,
     /// Its legacy session: the same number, the same session.
     pub session: Option<u64>,
+    /// Where its session gets what it did not ask for (legacy only).
+    pub outlet: Option<Arc<Outlet>>,
 }
 
 /// What a legacy client hears that has not said what it wants to hear.
@@ -72,6 +76,8 @@ pub struct Relay {
     pub hub: Arc<Hub>,
     /// Calls that wait for their clients.
     pub(super) parking: Arc<Parking>,
+    /// What clients were given of calls that go on.
+    pub(super) tasks: Arc<Tasks>,
 }
 
 /// One request, with who asks and where.
@@ -94,6 +100,8 @@ pub(super) struct Route {
     pub(super) target: Option<Target>,
     /// What stands in the place of the `requestState` at this span.
     pub(super) state: Option<(Span, Bytes)>,
+    /// The task that the request is about.
+    pub(super) task: Option<Arc<Place>>,
 }
 
 fn unknown(what: &str, name: &str) -> Rejected {
@@ -102,8 +110,13 @@ fn unknown(what: &str, name: &str) -> Rejected {
 
 impl Relay {
     /// A relay over the worlds that are published.
-    pub fn new(worlds: watch::Receiver<Arc<World>>, hub: Arc<Hub>, parking: Arc<Parking>) -> Self {
-        Self { worlds, hub, parking }
+    pub fn new(
+        worlds: watch::Receiver<Arc<World>>,
+        hub: Arc<Hub>,
+        parking: Arc<Parking>,
+        tasks: Arc<Tasks>,
+    ) -> Self {
+        Self { worlds, hub, parking, tasks }
     }
 
     /// The present state of everything.
@@ -137,7 +150,8 @@ impl Relay {
             // lists of the aggregate can change whatever its upstreams announce
             description.capabilities.announce_all();
             if starting {
-                description.capabilities = ServerCapabilities::everything();
+                let everything = ServerCapabilities::everything();
+                description.capabilities = description.capabilities.union(&everything);
             }
             description.instructions = merge_instructions(&instructions);
         } else {
@@ -217,7 +231,8 @@ impl Relay {
         inquiry: Inquiry<'_>,
         route: Route,
     ) -> Result<Exchange, Rejected> {
-        let Inquiry { permit, endpoint, caller, method, message } = inquiry;
+        let Inquiry { permit, endpoint, caller, method, .. } = inquiry;
+        let origin = self.origin(inquiry, &route);
         let upstream = &route.upstream;
         let link = upstream.connection().await.ok_or_else(|| unavailable(upstream))?;
         let ticket = upstream.admit().map_err(|e| refused(upstream, &e))?;
@@ -228,6 +243,9 @@ impl Relay {
         if let Some(level) = caller.level {
             make_verbose(upstream, &link, level).await;
         }
+        let task = self.part(inquiry, &link, &route)?;
+        let plain = tasks::plain(inquiry, &link);
+        let message = plain.as_ref().unwrap_or(inquiry.message);
         let failed = |e: CallError| {
             upstream.report(&e, &Arc::downgrade(&link));
             refused(upstream, &e)
@@ -252,7 +270,8 @@ impl Relay {
             level: caller.hears(),
             personal: permit.is_personal(),
             capabilities: caller.askable(),
-            origin: self.origin(inquiry, &route),
+            origin,
+            task,
         };
         let again = || {
             let (route, caller, link) = (route.clone(), caller.clone(), Arc::downgrade(&link));
@@ -278,6 +297,9 @@ impl Relay {
     /// Where a request goes. What is not known yet may belong to an upstream that is starting.
     pub(super) async fn find(&self, inquiry: Inquiry<'_>) -> Result<Route, Rejected> {
         let Inquiry { endpoint, caller, method, message, .. } = inquiry;
+        if method.route() == Routing::Task {
+            return self.find_task(inquiry);
+        }
         let world = self.world();
         let subject = subject(method, message)?;
         let found = route(&world, endpoint, caller, method, message, &subject);
@@ -336,7 +358,7 @@ fn refuse_cursor(message: &Request) -> Result<(), Rejected> {
     }
 }
 
-fn are_starting(upstreams: &[Arc<Upstream>]) -> bool {
+pub(super) fn are_starting(upstreams: &[Arc<Upstream>]) -> bool {
     upstreams.iter().any(|upstream| matches!(upstream.state(), State::Starting))
 }
 
@@ -344,7 +366,7 @@ fn gone() -> Rejected {
     Rejected::new(Code::Internal, "the upstream is not configured any more")
 }
 
-fn no_method(method: Method) -> Rejected {
+pub(super) fn no_method(method: Method) -> Rejected {
     Rejected::new(Code::MethodNotFound, format!("method not found: {}", method.name()))
 }
 
@@ -403,7 +425,8 @@ fn route(
                 return Err(unknown("tool", subject));
             }
             let target = is_call.then(|| target(world, endpoint, subject)).flatten();
-            Ok(Route { upstream: Arc::clone(upstream), rename: None, target, state: None })
+            let upstream = Arc::clone(upstream);
+            Ok(Route { upstream, rename: None, target, state: None, task: None })
         }
         Endpoint::Aggregate => aggregate_route(world, caller, method, message, subject),
     }
@@ -463,7 +486,8 @@ fn aggregate_route(
         }
     };
     let upstream = world.upstreams.get(at).ok_or_else(gone)?;
-    Ok(Route { upstream: Arc::clone(upstream), rename: Some(rename), target, state: None })
+    let (upstream, rename) = (Arc::clone(upstream), Some(rename));
+    Ok(Route { upstream, rename, target, state: None, task: None })
 }
 
 /// Whether requests about such entries are as unknown here as the list itself.

@@ -11,6 +11,7 @@ pub mod parking;
 mod retry;
 mod rounds;
 pub mod seal;
+pub mod tasks;
 pub mod world;
 
 pub use asking::Asked;
@@ -19,4 +20,5 @@ pub use forward::{Caller, Relay};
 pub use hub::Hub;
 pub use outlet::Outlet;
 pub use parking::{Parking, Parting};
+pub use tasks::Tasks;
 pub use world::{Endpoint, World};

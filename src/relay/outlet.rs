@@ -151,6 +151,12 @@ impl Outlet {
         self.wake.notify_one();
     }
 
+    /// A message for this client alone. Of those under one key the last is kept.
+    pub(super) fn deliver(&self, key: String, message: Bytes) {
+        self.lock().wait(&key, message);
+        self.wake.notify_one();
+    }
+
     /// Nothing will come any more: [`Self::next`] ends when it has given what waits.
     pub fn close(&self) {
         self.lock().closed = true;

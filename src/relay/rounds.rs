@@ -268,8 +268,15 @@ mod tests {
         let capabilities = ClientCapabilities { roots: true, ..ClientCapabilities::bridged() };
         let revision = Revision::V2025_11_25;
         let again = Again {
-            route: Route { upstream, rename: None, target: None, state: None },
-            caller: Caller { revision, level: None, streams: true, capabilities, session: None },
+            route: Route { upstream, rename: None, target: None, state: None, task: None },
+            caller: Caller {
+                revision,
+                level: None,
+                streams: true,
+                capabilities,
+                session: None,
+                outlet: None,
+            },
             method: Method::ToolsCall,
             message: parse(r#"{"jsonrpc":"2.0","id":1,"method":"tools/call"}"#, request),
             retry: None,

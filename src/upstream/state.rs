@@ -74,6 +74,13 @@ pub enum Announcement {
         /// The `notifications/resources/updated` as it came.
         notification: Notification,
     },
+    /// A task of 2025-11-25 is in another state.
+    TaskStatus {
+        /// Position of the upstream in the configuration.
+        upstream: usize,
+        /// The `notifications/tasks/status` as it came.
+        notification: Notification,
+    },
     /// A subscribed resource may have changed while the connection was down.
     Resubscribed {
         /// Position of the upstream in the configuration.

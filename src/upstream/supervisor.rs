@@ -263,6 +263,10 @@ impl Supervisor {
                 let upstream = self.upstream.position;
                 self.announce(Announcement::Updated { upstream, notification }).await;
             }
+            "notifications/tasks/status" => {
+                let upstream = self.upstream.position;
+                self.announce(Announcement::TaskStatus { upstream, notification }).await;
+            }
             "notifications/subscriptions/acknowledged" => {
                 if self.watching.acknowledged(&notification) {
                     self.catch_up(connection).await;

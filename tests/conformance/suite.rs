@@ -36,6 +36,16 @@ pub fn run(installed: &Installed, url: &str, revision: &str) -> Vec<Scenario> {
     verdicts
 }
 
+/// One server scenario that is not in the requirement set, run against `url`.
+pub fn run_one(installed: &Installed, url: &str, revision: &str, name: &str) -> Scenario {
+    let out = Scratch::new(&format!("conformance-{name}"));
+    let mut suite = suite(installed, &out);
+    suite.args(["server", "--url", url, "--scenario", name, "--spec-version", revision]);
+    suite.args(["--force", "-o"]).arg(&out.0);
+    run_any(suite, "", CLIENT_LIMIT);
+    verdict(&out.0, "server-", name)
+}
+
 /// One client scenario: `command` is what the suite runs with the URL of its mock server. What it
 /// wrote stands in the last fault, if there is any.
 pub fn run_client(

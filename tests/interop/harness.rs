@@ -106,10 +106,18 @@ impl Installed {
 
     /// Starts the conformance fixture; answers it and its endpoint.
     pub fn fixture(&self) -> (Running, String) {
+        self.serving("fixture.py")
+    }
+
+    /// Starts the fixture that has tasks.
+    pub fn tasks_fixture(&self) -> (Running, String) {
+        self.serving("tasks.py")
+    }
+
+    fn serving(&self, script: &str) -> (Running, String) {
         let mut command = Command::new(self.python());
-        command
-            .arg(project("tests/conformance/fixture/fixture.py"))
-            .args(["--http", "--watch-stdin"]);
+        let script = project(&format!("tests/conformance/fixture/{script}"));
+        command.arg(script).args(["--http", "--watch-stdin"]);
         Running::listening(command, "the fixture")
     }
 }

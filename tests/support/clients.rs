@@ -269,7 +269,9 @@ impl Modern {
     /// The same with an id of one's own.
     pub(crate) async fn open_as(&self, id: &Value, method: &str, params: Value) -> Incoming {
         let params = self.with_meta(params);
-        let name = params.get("name").or(params.get("uri")).and_then(Value::as_str).map(encode);
+        let member = |name| params.get(name);
+        let name = member("name").or(member("uri")).or(member("taskId"));
+        let name = name.and_then(Value::as_str).map(encode);
         let mut headers =
             vec![ACCEPT, JSON, ("MCP-Protocol-Version", &self.revision), ("Mcp-Method", method)];
         if let Some(name) = name.as_deref() {

@@ -10,7 +10,7 @@
 //! | `name`, `instructions`, `capabilities` | of the handshake; all capabilities by default |
 //! | `tools` `prompts` `resources` `resourceTemplates` | entries, or pages (arrays of entries); a string is a minimal entry |
 //! | `endless`, `stuck` | list methods that always have a next page, with a new cursor or the same one |
-//! | `on` | steps by `"method"` or `"method:name"` (name or uri), in place of the usual answer; for a request sent again also by `"method:name@state"` with its `requestState`, or `"method:name@"` if it has none |
+//! | `on` | steps by `"method"` or `"method:name"` (name, uri or task id), in place of the usual answer; for a request sent again also by `"method:name@state"` with its `requestState`, or `"method:name@"` if it has none |
 //! | `start` | steps before anything was read |
 //! | `ignoreEof` | stay when stdin closes (stdio) |
 //! | `sessions`, `sse` | HTTP only: `false` for no session ids; `true` to answer all by SSE |
@@ -86,8 +86,9 @@ struct Heard<'a> {
 
 impl Heard<'_> {
     fn name(&self) -> &str {
-        let name = self.params.get("name").or(self.params.get("uri")).and_then(Value::as_str);
-        name.unwrap_or_default()
+        let member = |name| self.params.get(name);
+        let name = member("name").or(member("uri")).or(member("taskId"));
+        name.and_then(Value::as_str).unwrap_or_default()
     }
 
     /// The state of a request that is sent again.

@@ -22,6 +22,8 @@ pub enum Code {
     ResourceNotFound,
     /// -32020: a header is missing or differs from the body.
     HeaderMismatch,
+    /// -32021: the client has not declared what the request needs.
+    MissingCapability,
     /// -32022: a protocol version that is not served.
     UnsupportedVersion,
 }
@@ -37,6 +39,7 @@ impl Code {
             Self::Internal => -32603,
             Self::ResourceNotFound => -32002,
             Self::HeaderMismatch => -32020,
+            Self::MissingCapability => -32021,
             Self::UnsupportedVersion => -32022,
         }
     }

@@ -26,5 +26,6 @@ mod progress_arrives_in_order_at_once;
 mod resource_updates_reach_their_subscribers_only;
 mod sessions_begin_and_end;
 mod streams_that_are_closed_to_be_polled;
+mod tasks_belong_to_whom_they_were_given;
 mod two_clients_same_ids_same_tokens;
 mod versions_are_negotiated;

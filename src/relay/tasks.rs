@@ -1,0 +1,496 @@
+//! Tasks that clients were given ([`crate::bridge::task`]): which upstream has them, and whose they
+//! are.
+//!
+//! Clients see random ids of ours, on every endpoint: what is shown to one client is worth nothing
+//! to another, guessing is hopeless whatever ids an upstream makes, and ids of two upstreams never
+//! meet. An id is good for the one it was given to: in the modern era a principal, before that a
+//! session, and on the endpoint where it was given.
+//!
+//! It is a bounded table and no sealed text, because ids must be found both ways (an upstream tells
+//! the news of a task under its own id) and an id that an upstream gives out a second time, after a
+//! restart, must be taken from whom it was given to first.
+
+use crate::base::label::Label;
+use crate::bridge::task::{self, Lifetime};
+use crate::mcp::{Era, Method};
+use crate::oauth::{Permit, Principal};
+use crate::relay::Outlet;
+use crate::relay::forward::{Caller, Inquiry, Relay, Route, are_starting, no_method};
+use crate::relay::world::{Endpoint, World};
+use crate::sys::random::Random;
+use crate::upstream::Link;
+use crate::wire::json;
+use crate::wire::jsonrpc::{Code, Notification, Rejected, Request, Response};
+use bytes::Bytes;
+use std::collections::{HashMap, VecDeque};
+use std::hash::{Hash, Hasher};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::{Duration, Instant};
+
+/// Most tasks that are known at once. For one more, the oldest is forgotten of whom has most.
+pub const MOST_TASKS: usize = 16 << 10;
+
+/// Most tasks of one principal or session; for one more, its oldest is forgotten.
+pub const MOST_OF_ONE: usize = 1 << 10;
+
+/// How long a task is known after its time: an upstream may still have its result.
+pub const LINGER: Duration = Duration::from_secs(600);
+
+/// Those that are over are looked for at most so often.
+const SWEEP: Duration = Duration::from_secs(1);
+
+/// Most bytes of an upstream's id.
+pub const MAX_ID: usize = 1024;
+
+/// Whom a task was given to.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Owner {
+    principal: Principal,
+    endpoint: Endpoint,
+    session: Option<Session>,
+}
+
+/// A legacy session, known by its outlet. The reference keeps the outlet's place in memory, so that
+/// no later one can be taken for it.
+#[derive(Clone, Debug)]
+struct Session(Weak<Outlet>);
+
+impl PartialEq for Session {
+    fn eq(&self, other: &Self) -> bool {
+        self.0.ptr_eq(&other.0)
+    }
+}
+
+impl Eq for Session {}
+
+impl Hash for Session {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.0.as_ptr().hash(state);
+    }
+}
+
+impl Owner {
+    /// Who asks.
+    pub fn new(permit: &Permit, endpoint: Endpoint, session: Option<&Arc<Outlet>>) -> Self {
+        let session = session.map(|outlet| Session(Arc::downgrade(outlet)));
+        Self { principal: permit.principal(), endpoint, session }
+    }
+
+    fn has_ended(&self) -> bool {
+        self.session.as_ref().is_some_and(|session| session.0.strong_count() == 0)
+    }
+}
+
+/// A task at its upstream.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Place {
+    /// The slug of the upstream.
+    pub slug: String,
+    /// Its own id for the task.
+    pub id: String,
+}
+
+#[derive(Debug)]
+struct Bound {
+    owner: Owner,
+    place: Arc<Place>,
+    since: Instant,
+    lifetime: Lifetime,
+}
+
+impl Bound {
+    fn has_expired(&self, now: Instant) -> bool {
+        let end = self.lifetime.0.and_then(|time| self.since.checked_add(time + LINGER));
+        end.is_some_and(|end| now >= end)
+    }
+}
+
+#[derive(Debug, Default)]
+struct Table {
+    /// By our ids.
+    tasks: HashMap<String, Bound>,
+    /// Our ids by those of the upstreams.
+    ours: HashMap<Arc<Place>, String>,
+    /// Our ids by owner, oldest first.
+    owners: HashMap<Owner, VecDeque<String>>,
+    /// When those that are over were looked for.
+    swept: Option<Instant>,
+}
+
+impl Hash for Place {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        (&self.slug, &self.id).hash(state);
+    }
+}
+
+/// The tasks that clients were given.
+#[derive(Debug)]
+pub struct Tasks {
+    table: Mutex<Table>,
+    random: Arc<Random>,
+}
+
+impl Table {
+    fn forget(&mut self, ours: &str) {
+        let Some(bound) = self.tasks.remove(ours) else { return };
+        self.ours.remove(&bound.place);
+        if let Some(known) = self.owners.get_mut(&bound.owner) {
+            known.retain(|known| known != ours);
+            if known.is_empty() {
+                self.owners.remove(&bound.owner);
+            }
+        }
+    }
+
+    fn forget_where(&mut self, over: impl Fn(&Bound) -> bool) {
+        let over = self.tasks.iter().filter(|(_, bound)| over(bound));
+        let over: Vec<String> = over.map(|(ours, _)| ours.clone()).collect();
+        over.iter().for_each(|ours| self.forget(ours));
+    }
+
+    fn forget_oldest_of(&mut self, owner: &Owner) {
+        let oldest = self.owners.get(owner).and_then(|known| known.front().cloned());
+        if let Some(oldest) = oldest {
+            self.forget(&oldest);
+        }
+    }
+
+    fn make_room(&mut self, owner: &Owner, now: Instant) {
+        let count = |table: &Self| table.owners.get(owner).map_or(0, VecDeque::len);
+        let full = count(self) >= MOST_OF_ONE || self.tasks.len() >= MOST_TASKS;
+        if full && self.swept.is_none_or(|swept| now >= swept + SWEEP) {
+            self.swept = Some(now);
+            self.forget_where(|bound| bound.has_expired(now) || bound.owner.has_ended());
+        }
+        if count(self) >= MOST_OF_ONE {
+            self.forget_oldest_of(owner);
+        }
+        if self.tasks.len() >= MOST_TASKS {
+            let most = self.owners.iter().max_by_key(|(_, known)| known.len());
+            if let Some(most) = most.map(|(owner, _)| owner.clone()) {
+                self.forget_oldest_of(&most);
+            }
+        }
+    }
+}
+
+impl Tasks {
+    /// No tasks yet.
+    pub fn new(random: Arc<Random>) -> Self {
+        Self { table: Mutex::default(), random }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Table> {
+        self.table.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Notes a task that an upstream has created; the id that its owner gets.
+    pub fn bind(&self, owner: Owner, place: Place, lifetime: Lifetime, now: Instant) -> String {
+        let (ours, place) = (self.random.hex128(), Arc::new(place));
+        let mut table = self.lock();
+        if let Some(before) = table.ours.get(&place).cloned() {
+            table.forget(&before);
+        }
+        table.make_room(&owner, now);
+        table.ours.insert(Arc::clone(&place), ours.clone());
+        table.owners.entry(owner.clone()).or_default().push_back(ours.clone());
+        table.tasks.insert(ours.clone(), Bound { owner, place, since: now, lifetime });
+        ours
+    }
+
+    /// Where a task is; `None` for one that is unknown, expired, or another's.
+    pub fn find(&self, owner: &Owner, ours: &str, now: Instant) -> Option<Arc<Place>> {
+        let table = self.lock();
+        let bound = table.tasks.get(ours)?;
+        let is_theirs = bound.owner == *owner && !bound.has_expired(now);
+        is_theirs.then(|| Arc::clone(&bound.place))
+    }
+
+    /// The upstream says how long the task lasts.
+    fn lasts(&self, ours: &str, lifetime: Lifetime) {
+        if let Some(bound) = self.lock().tasks.get_mut(ours) {
+            bound.lifetime = lifetime;
+        }
+    }
+
+    /// Passes the news of a task to the session that it is of (MCP 2025-11-25
+    /// basic/utilities/tasks, "Task Status Notification"); of others there is nobody to tell.
+    pub fn tell(&self, slug: &str, notification: &Notification) {
+        let Some(id) = notification.call.param_text("taskId") else { return };
+        let place = Place { slug: slug.to_owned(), id: id.into_owned() };
+        let table = self.lock();
+        let Some(ours) = table.ours.get(&place) else { return };
+        let session = table.tasks.get(ours).and_then(|bound| bound.owner.session.as_ref());
+        let Some(outlet) = session.and_then(|session| session.0.upgrade()) else { return };
+        let (ours, token) = (ours.clone(), json::string_token(ours));
+        drop(table);
+        outlet.deliver(ours, task::status(notification, &token));
+    }
+}
+
+/// What one request has to do with tasks.
+#[derive(Debug)]
+pub(super) enum Part {
+    /// It may become one.
+    Maker { tasks: Arc<Tasks>, owner: Owner },
+    /// It is about one: its id as the client knows it, and its place.
+    About { tasks: Arc<Tasks>, ours: String, place: Arc<Place> },
+}
+
+impl Part {
+    /// The id that the client sees in this response, as a JSON string token; `None` if there is none.
+    ///
+    /// # Errors
+    /// Why the response cannot be relayed.
+    pub(super) fn id(
+        &self,
+        response: &Response,
+        era: Era,
+        slug: &str,
+    ) -> Result<Option<Bytes>, &'static str> {
+        let ours = match self {
+            Self::Maker { tasks, owner } => {
+                let Some(created) = task::created(response, era) else { return Ok(None) };
+                if created.id.len() > MAX_ID {
+                    return Err("it has created a task whose id is too long");
+                }
+                let place = Place { slug: slug.to_owned(), id: created.id };
+                &tasks.bind(owner.clone(), place, created.lifetime, Instant::now())
+            }
+            Self::About { tasks, ours, .. } => {
+                if let Some(lifetime) = task::lasting(response, era) {
+                    tasks.lasts(ours, lifetime);
+                }
+                ours
+            }
+        };
+        Ok(Some(Bytes::from(json::string_token(ours))))
+    }
+
+    /// Both ids of the task that it is about, as JSON string tokens: the client's, the upstream's.
+    pub(super) fn ids(&self) -> Option<(Vec<u8>, Vec<u8>)> {
+        match self {
+            Self::Maker { .. } => None,
+            Self::About { ours, place, .. } => {
+                Some((json::string_token(ours), json::string_token(&place.id)))
+            }
+        }
+    }
+
+    /// The upstream tells news of a task on the stream of this request.
+    pub(super) fn tell(&self, slug: &str, notification: &Notification) {
+        let (Self::Maker { tasks, .. } | Self::About { tasks, .. }) = self;
+        tasks.tell(slug, notification);
+    }
+}
+
+/// Whether calls through this connection can become tasks of the caller's kind.
+fn are_offered(link: &Link, caller: &Caller) -> bool {
+    let peer = &link.peer;
+    match (caller.revision.era(), peer.revision.era()) {
+        (Era::Modern, Era::Modern) => peer.capabilities.task_extension,
+        (Era::Legacy, Era::Legacy) => {
+            caller.revision.has_tasks() && peer.capabilities.tasks.is_some()
+        }
+        _ => false,
+    }
+}
+
+/// The call as any other, where it wishes to be a task of 2025-11-25 and cannot be. Modern upstreams
+/// pass the wish over by themselves.
+pub(super) fn plain(inquiry: Inquiry<'_>, link: &Link) -> Option<Request> {
+    let Inquiry { caller, method, message, .. } = inquiry;
+    if method != Method::ToolsCall || message.call.param("task").is_none() {
+        return None;
+    }
+    let modern = caller.revision.era() == Era::Modern && link.era() == Era::Modern;
+    (!modern && !are_offered(link, caller)).then(|| task::plain(message))?
+}
+
+fn owner(inquiry: Inquiry<'_>) -> Owner {
+    Owner::new(inquiry.permit, inquiry.endpoint, inquiry.caller.outlet.as_ref())
+}
+
+fn unknown(id: &str) -> Rejected {
+    Rejected::new(Code::InvalidParams, format!("unknown task: {}", Label::new(id)))
+}
+
+impl Relay {
+    /// Where a request about a task goes.
+    ///
+    /// # Errors
+    /// -32601 where there are no tasks, -32021 for a modern client that has not declared them,
+    /// -32602 for a task that is not one of the owner's.
+    pub(super) fn find_task(&self, inquiry: Inquiry<'_>) -> Result<Route, Rejected> {
+        let Inquiry { caller, method, message, .. } = inquiry;
+        let (world, owner, era) = (self.world(), owner(inquiry), caller.revision.era());
+        let id = message.call.param_text("taskId");
+        let place = id.as_deref().and_then(|id| self.tasks.find(&owner, id, Instant::now()));
+        if place.is_none() && !exist(&world, owner.endpoint, era) {
+            return Err(no_method(method));
+        }
+        if era == Era::Modern && !task::declares(&message.call) {
+            return Err(task::undeclared());
+        }
+        let expected =
+            || Rejected::new(Code::InvalidParams, "expected params.taskId to be the id of a task");
+        let id = id.ok_or_else(expected)?;
+        let place = place.ok_or_else(|| unknown(&id))?;
+        let mut behind = world.behind(owner.endpoint).iter();
+        let upstream = behind.find(|upstream| upstream.slug() == place.slug);
+        let upstream = Arc::clone(upstream.ok_or_else(|| unknown(&id))?);
+        let rename = Some(Bytes::from(json::string_token(&place.id)));
+        Ok(Route { upstream, rename, target: None, state: None, task: Some(place) })
+    }
+
+    /// What a request that goes through this connection has to do with tasks.
+    ///
+    /// # Errors
+    /// -32602 for a task of an upstream that meanwhile speaks another revision.
+    pub(super) fn part(
+        &self,
+        inquiry: Inquiry<'_>,
+        link: &Link,
+        route: &Route,
+    ) -> Result<Option<Box<Part>>, Rejected> {
+        let Inquiry { caller, method, message, .. } = inquiry;
+        let tasks = || Arc::clone(&self.tasks);
+        if let Some(place) = &route.task {
+            let ours = message.call.param_text("taskId").unwrap_or_default().into_owned();
+            if !are_offered(link, caller) {
+                return Err(unknown(&ours));
+            }
+            let place = Arc::clone(place);
+            return Ok(Some(Box::new(Part::About { tasks: tasks(), ours, place })));
+        }
+        if method != Method::ToolsCall || !are_offered(link, caller) {
+            return Ok(None);
+        }
+        let may = match caller.revision.era() {
+            Era::Modern => task::declares(&message.call),
+            Era::Legacy => message.call.param("task").is_some(),
+        };
+        Ok(may.then(|| Box::new(Part::Maker { tasks: tasks(), owner: owner(inquiry) })))
+    }
+
+    /// Whether modern clients find tasks behind an endpoint.
+    pub fn has_tasks(&self, endpoint: Endpoint) -> bool {
+        exist(&self.world(), endpoint, Era::Modern)
+    }
+}
+
+/// Whether there are tasks of this era behind an endpoint, or may be.
+fn exist(world: &World, endpoint: Endpoint, era: Era) -> bool {
+    let has = |capabilities: &crate::mcp::ServerCapabilities| match era {
+        Era::Modern => capabilities.task_extension,
+        Era::Legacy => capabilities.tasks.is_some(),
+    };
+    let behind = world.behind(endpoint);
+    are_starting(behind) || behind.iter().any(|u| u.peer().is_some_and(|p| has(&p.capabilities)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::bridge::listen::Filter;
+
+    fn tasks() -> Tasks {
+        Tasks::new(Arc::new(Random::open().expect("a random device")))
+    }
+
+    fn owner(name: &'static str) -> Owner {
+        Owner { principal: Principal::named(name), endpoint: Endpoint::Aggregate, session: None }
+    }
+
+    fn place(slug: &str, id: &str) -> Place {
+        Place { slug: slug.into(), id: id.into() }
+    }
+
+    const FOREVER: Lifetime = Lifetime(None);
+
+    #[test]
+    fn a_task_is_found_by_its_owner_alone() {
+        let (tasks, now) = (tasks(), Instant::now());
+        let at = place("a", "1");
+        let ours = tasks.bind(owner("ann"), at.clone(), FOREVER, now);
+        let found = |owner: &Owner, id: &str| tasks.find(owner, id, now).map(|p| (*p).clone());
+        assert_eq!(found(&owner("ann"), &ours), Some(at));
+        assert_eq!(found(&owner("bob"), &ours), None, "another principal");
+        let elsewhere = Owner { endpoint: Endpoint::Single(0), ..owner("ann") };
+        assert_eq!(found(&elsewhere, &ours), None, "another endpoint");
+        for other in ["1", "", &ours[1..], &ours.to_uppercase()] {
+            assert_eq!(found(&owner("ann"), other), None, "{other}");
+        }
+        let outlet = Arc::new(Outlet::new(Endpoint::Aggregate, None, Filter::default()));
+        let permit = Permit::dangerously_for_anyone_on_this_machine();
+        let session = Owner::new(&permit, Endpoint::Aggregate, Some(&outlet));
+        let ours = tasks.bind(session.clone(), place("a", "2"), FOREVER, now);
+        assert!(found(&session, &ours).is_some());
+        assert!(found(&Owner::new(&permit, Endpoint::Aggregate, None), &ours).is_none());
+        let another = Arc::new(Outlet::new(Endpoint::Aggregate, None, Filter::default()));
+        let another = Owner::new(&permit, Endpoint::Aggregate, Some(&another));
+        assert!(found(&another, &ours).is_none(), "another session");
+    }
+
+    #[test]
+    fn an_id_that_an_upstream_gives_again_is_taken_from_whom_it_was_given_to_first() {
+        let (tasks, now) = (tasks(), Instant::now());
+        let first = tasks.bind(owner("ann"), place("a", "1"), FOREVER, now);
+        let other = tasks.bind(owner("ann"), place("b", "1"), FOREVER, now);
+        let second = tasks.bind(owner("bob"), place("a", "1"), FOREVER, now);
+        assert!(tasks.find(&owner("ann"), &first, now).is_none());
+        assert!(tasks.find(&owner("ann"), &other, now).is_some(), "of another upstream");
+        assert!(tasks.find(&owner("bob"), &second, now).is_some());
+    }
+
+    #[test]
+    fn what_has_lasted_its_time_is_unknown_after_a_while() {
+        let (tasks, now) = (tasks(), Instant::now());
+        let second = Duration::from_secs(1);
+        let ours = tasks.bind(owner("ann"), place("a", "1"), Lifetime(Some(second)), now);
+        let known = |at| tasks.find(&owner("ann"), &ours, at).is_some();
+        assert!(known(now + LINGER));
+        assert!(!known(now + LINGER + second));
+        tasks.lasts(&ours, Lifetime(Some(2 * second)));
+        assert!(known(now + LINGER + second));
+        tasks.lasts(&ours, FOREVER);
+        assert!(known(now + 1000 * LINGER));
+    }
+
+    #[test]
+    fn a_flood_of_tasks_costs_its_owner_alone() {
+        let (tasks, now) = (tasks(), Instant::now());
+        let mut kept = tasks.bind(owner("ann"), place("a", "kept"), FOREVER, now);
+        let mut ids = (0..).map(|n: u32| n.to_string());
+        let first = tasks.bind(owner("bob"), place("a", "first"), FOREVER, now);
+        for id in ids.by_ref().take(MOST_OF_ONE) {
+            tasks.bind(owner("bob"), place("a", &id), FOREVER, now);
+        }
+        assert!(tasks.find(&owner("bob"), &first, now).is_none(), "its oldest");
+        assert!(tasks.find(&owner("ann"), &kept, now).is_some());
+        assert_eq!(tasks.lock().tasks.len(), MOST_OF_ONE + 1);
+        let outlets: Vec<_> = (0..2 * MOST_TASKS / MOST_OF_ONE)
+            .map(|_| Arc::new(Outlet::new(Endpoint::Aggregate, None, Filter::default())))
+            .collect();
+        let permit = Permit::dangerously_for_anyone_on_this_machine();
+        for outlet in &outlets {
+            let owner = Owner::new(&permit, Endpoint::Aggregate, Some(outlet));
+            for id in ids.by_ref().take(MOST_OF_ONE) {
+                tasks.bind(owner.clone(), place("a", &id), FOREVER, now);
+            }
+        }
+        assert!(tasks.find(&owner("ann"), &kept, now).is_some());
+        let table = tasks.lock();
+        let counted: usize = table.owners.values().map(VecDeque::len).sum();
+        assert_eq!(
+            (table.tasks.len(), table.ours.len(), counted),
+            (MOST_TASKS, MOST_TASKS, MOST_TASKS)
+        );
+        drop(table);
+        drop(outlets);
+        let now = now + SWEEP;
+        kept = tasks.bind(owner("ann"), place("a", "again"), FOREVER, now);
+        assert!(tasks.find(&owner("ann"), &kept, now).is_some());
+        assert!(tasks.lock().tasks.len() < MOST_TASKS / 2, "those of ended sessions are gone");
+    }
+}
