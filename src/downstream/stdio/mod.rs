@@ -145,7 +145,8 @@ impl Reader {
             Err(e) => Err(Rejected::new(Code::InvalidRequest, e.to_string())),
             Ok(line) if batch::is_batch(&line) => match batch::split(&line) {
                 Ok(messages) => {
-                    return self.start(None, size, Arc::clone(client).batch(messages)).await;
+                    let work = Box::pin(Arc::clone(client).batch(messages));
+                    return self.start(None, size, work).await;
                 }
                 Err(rejected) => Err(rejected),
             },
@@ -180,10 +181,11 @@ impl Reader {
         }
         let flight = client.flights.take_off(&id);
         if is_modern {
-            let work = client.modern(request, self.standing.token());
+            let work = Box::pin(client.modern(request, self.standing.token()));
             self.start(Some(id), size, flight.fly(work)).await;
         } else {
-            self.start(Some(id), size, flight.fly(client.legacy(request))).await;
+            let work = Box::pin(client.legacy(request));
+            self.start(Some(id), size, flight.fly(work)).await;
         }
     }
 
@@ -197,7 +199,7 @@ impl Reader {
             return self.start(None, 0, client.refuse(rejected)).await;
         };
         let flight = client.flights.take_off(&id);
-        let work = flight.fly(client.modern(request, self.standing.token()));
+        let work = Box::pin(flight.fly(client.modern(request, self.standing.token())));
         self.standing.spawn("subscription over stdio", async move {
             work.await;
             drop(place);
