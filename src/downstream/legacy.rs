@@ -8,7 +8,7 @@ use crate::downstream::http::flow::Flow;
 use crate::downstream::session::Session;
 use crate::mcp::{LogLevel, Method, Routing};
 use crate::oauth::Permit;
-use crate::relay::forward::unknown_resource;
+use crate::relay::route::unknown_resource;
 use crate::relay::{Answer, Caller, Cancel, Endpoint, Hub};
 use crate::task::join;
 use crate::upstream::state::WatchError;

@@ -9,7 +9,8 @@
 
 use crate::bridge::request::Retry;
 use crate::mcp::{Era, ListKind, Method, Routing};
-use crate::relay::forward::{Caller, Route, make_verbose, mirrored_name, param_headers, prepare};
+use crate::relay::forward::{Caller, make_verbose, mirrored_name, param_headers, prepare};
+use crate::relay::route::Route;
 use crate::upstream::link::Wire;
 use crate::upstream::{Call, CallError, Event, Link, Party};
 use crate::wire::jsonrpc::{Code, Request};

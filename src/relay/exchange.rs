@@ -9,6 +9,7 @@ use crate::bridge::question::{Question, Reply};
 use crate::bridge::request::progress_token;
 use crate::bridge::response::{Bridged, ResponseEdit, response};
 use crate::mcp::{ClientCapabilities, Era, ListKind, LogLevel, Method, Revision};
+use crate::relay::answer::{Answer, Cancel};
 use crate::relay::asking::{ANSWER_TIME, Answered, Asked, Asking};
 use crate::relay::attempt::Attempt;
 use crate::relay::deadline::Deadline;
@@ -17,36 +18,18 @@ use crate::relay::rounds::{self, Rounds};
 use crate::relay::seal::{Held, MAX_INNER};
 use crate::relay::tasks::Part;
 use crate::upstream::{CallError, Event, Link, Ticket, Upstream};
-use crate::wire::jsonrpc::error::{result_json, result_pieces};
 use crate::wire::jsonrpc::{Code, Notification, Rejected, Request, RequestId, Response};
 use crate::wire::splice::Splice;
 use bytes::Bytes;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
-use tokio::sync::Notify;
 use tokio::time::Instant;
 
 /// How long before the end of a call nobody can be asked any more: its upstream is told.
 const LAST_WORDS: Duration = Duration::from_millis(500);
 
 /// Up to this size an answer is written in one piece; larger ones in slices, without a copy.
-const COPY_BELOW: usize = 16 << 10;
-
-/// Ends an exchange from outside (`notifications/cancelled` of a legacy client).
-#[derive(Debug, Default)]
-pub struct Cancel(Notify);
-
-impl Cancel {
-    /// Cancels; the exchange ends without an answer.
-    pub fn cancel(&self) {
-        self.0.notify_one();
-    }
-
-    /// Waits for it. One who waits is enough: a cancellation that was waited for is spent.
-    pub async fn cancelled(&self) {
-        self.0.notified().await;
-    }
-}
+pub(super) const COPY_BELOW: usize = 16 << 10;
 
 /// What the client gets next.
 #[derive(Debug)]
@@ -63,41 +46,6 @@ pub enum Step {
     Cancelled,
     /// Nothing came for as long as the caller wanted to wait.
     Quiet,
-}
-
-/// The answer to a request.
-#[derive(Debug)]
-pub struct Answer {
-    /// The JSON-RPC response, in pieces that belong together.
-    pub body: Vec<Bytes>,
-    /// Its error code, if it is an error.
-    pub error: Option<i64>,
-}
-
-impl Answer {
-    /// An error answer of our own.
-    pub fn rejected(rejected: &Rejected) -> Self {
-        Self { body: vec![rejected.to_json()], error: Some(rejected.code.number()) }
-    }
-
-    /// The body in one piece, copied if it is not.
-    pub fn one_piece(self) -> Bytes {
-        match <[Bytes; 1]>::try_from(self.body) {
-            Ok([one]) => one,
-            Err(pieces) => Bytes::from(pieces.concat()),
-        }
-    }
-
-    /// A result of our own; `result` is a raw JSON object. A large one is not copied: a list is
-    /// the same bytes for everybody who waits for it.
-    pub fn result(id: &RequestId, result: impl Into<Bytes>) -> Self {
-        let result = result.into();
-        let body = match result.len() {
-            0..COPY_BELOW => vec![result_json(id, &result)],
-            _ => result_pieces(id, result).into(),
-        };
-        Self { body, error: None }
-    }
 }
 
 /// What an exchange needs to know of its two ends.

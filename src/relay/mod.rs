@@ -1,5 +1,6 @@
 //! Takes a permitted client request to the right upstream and its answers back.
 
+pub mod answer;
 pub mod asking;
 mod attempt;
 mod deadline;
@@ -10,12 +11,14 @@ pub mod outlet;
 pub mod parking;
 mod retry;
 mod rounds;
+pub mod route;
 pub mod seal;
 pub mod tasks;
 pub mod world;
 
+pub use answer::{Answer, Cancel};
 pub use asking::Asked;
-pub use exchange::{Answer, Cancel, Exchange, Step};
+pub use exchange::{Exchange, Step};
 pub use forward::{Caller, Relay};
 pub use hub::Hub;
 pub use outlet::Outlet;

@@ -243,7 +243,8 @@ mod tests {
     use super::*;
     use crate::config::{self, Environment};
     use crate::mcp::{ClientCapabilities, Revision};
-    use crate::relay::forward::{Caller, Route};
+    use crate::relay::forward::Caller;
+    use crate::relay::route::Route;
     use crate::upstream::Upstream;
     use crate::wire::jsonrpc::{Message, Request};
     use std::sync::Arc;
