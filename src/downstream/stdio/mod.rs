@@ -179,11 +179,13 @@ impl Reader {
             };
         }
         let flight = client.flights.take_off(&id);
+        // boxed, because what is large would be moved several times on its way to its task
         if is_modern {
-            let work = client.modern(request, self.standing.token());
+            let work = Box::pin(client.modern(request, self.standing.token()));
             self.start(Some(id), size, flight.fly(work)).await;
         } else {
-            self.start(Some(id), size, flight.fly(client.legacy(request))).await;
+            let work = Box::pin(client.legacy(request));
+            self.start(Some(id), size, flight.fly(work)).await;
         }
     }
 
