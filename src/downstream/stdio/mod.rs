@@ -180,6 +180,7 @@ impl Reader {
             };
         }
         let flight = client.flights.take_off(&id);
+        // boxed, because what is large would be moved several times on its way to its task
         if is_modern {
             let work = Box::pin(client.modern(request, self.standing.token()));
             self.start(Some(id), size, flight.fly(work)).await;
