@@ -266,9 +266,6 @@ impl Lanes {
         party: &Party,
         bound: Duration,
     ) -> Result<Option<(Arc<Link>, Seat)>, CallError> {
-        if !self.are_used() {
-            return Ok(None);
-        }
         let exclusive = self.exclusive.load(Ordering::Relaxed);
         let Some(key) = Key::of(self.isolation, exclusive, era, party) else { return Ok(None) };
         let seated = async {
