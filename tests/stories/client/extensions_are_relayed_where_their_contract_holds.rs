@@ -15,7 +15,6 @@ fn script() -> Value {
             "tools": {}, "resources": {},
             "extensions": {
                 UI: settings, "com.example/x": { "a": [1] }, "com.example/bad": 7, "bare": {},
-                "io.modelcontextprotocol/tasks": {},
                 "io.modelcontextprotocol/oauth-client-credentials": {},
             },
         },
