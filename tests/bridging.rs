@@ -14,7 +14,7 @@
 //! | `=== same` | no block: the other side gets the same bytes |
 //! | `=== refused REASON` | no block: the other side gets an error |
 //!
-//! `CLIENT` is a revision and `UPSTREAM` an era. What is put in: the id 7001 and the progress token
+//! `CLIENT` is a revision and `UPSTREAM` one too, or an era for the latest of it. What is put in: the id 7001 and the progress token
 //! 7002 towards upstreams, `"\u0063-1"`, `"to\u006b"` and the subscription `"L-\u0031"` towards
 //! clients, for those who have a `task` its id `"T-\u0031"`. What stands before the first heading says what the file is about.
 #![allow(clippy::panic, reason = "a test says what is wrong by panicking")]
@@ -24,7 +24,7 @@ use onemcp::bridge::notification::{progress, updated};
 use onemcp::bridge::request::{RequestEdit, Stamp, request};
 use onemcp::bridge::response::{Bridged, ResponseEdit, response};
 use onemcp::fuzzing;
-use onemcp::mcp::{ClientCapabilities, Era, Method, Revision, meta};
+use onemcp::mcp::{ClientCapabilities, Era, Extensions, Method, Revision, meta};
 use onemcp::wire::jsonrpc::{Message, Notification};
 use proptest::prelude::*;
 use proptest::strategy::ValueTree;
@@ -60,7 +60,7 @@ fn stamp() -> String {
 /// Who talks to whom, and what is added.
 struct Ends<'a> {
     client: Revision,
-    upstream: Era,
+    upstream: Revision,
     more: Vec<&'a str>,
 }
 
@@ -69,9 +69,9 @@ impl<'a> Ends<'a> {
         let [client, upstream, more @ ..] = words else { panic!("{words:?}: CLIENT UPSTREAM") };
         let client = Revision::parse(client).unwrap_or_else(|| panic!("{client}: no revision"));
         let upstream = match *upstream {
-            "legacy" => Era::Legacy,
-            "modern" => Era::Modern,
-            other => panic!("{other}: not an era"),
+            "legacy" => Revision::LATEST_LEGACY,
+            "modern" => Revision::MODERN,
+            date => Revision::parse(date).unwrap_or_else(|| panic!("{date}: no revision")),
         };
         Self { client, upstream, more: more.to_vec() }
     }
@@ -85,13 +85,14 @@ fn requested(text: &str, ends: &Ends<'_>) -> Bytes {
     let Ok(Message::Request(message)) = Message::parse(Bytes::from(text.to_owned())) else {
         panic!("not a request: {text}")
     };
-    let stamp = Stamp::ours(Revision::MODERN, None, &ClientCapabilities::default());
+    let stamp =
+        Stamp::ours(Revision::MODERN, None, &ClientCapabilities::default(), &Extensions::default());
     let edit = RequestEdit {
         request: &message,
         id: b"7001",
         progress_token: b"7002",
         client: ends.client.era(),
-        upstream: ends.upstream,
+        upstream: ends.upstream.era(),
         rename: ends.more.first().map(|token| token.as_bytes()),
         stamp: Some(&stamp),
         retry: None,
@@ -200,7 +201,7 @@ fn every_pair_of_eras_has_its_vectors() {
             seen.insert((
                 block.words[0] == "request",
                 client,
-                ends.upstream == Era::Modern,
+                ends.upstream.era() == Era::Modern,
                 shared,
             ));
         }

@@ -35,10 +35,53 @@ struct Client {
     era: Era,
 }
 
+impl Client {
+    /// Before its version 2 the Python SDK told nobody that a call was cancelled.
+    fn can(&self, step: &Value) -> bool {
+        step["do"] != "cancel" || !matches!(self.program, Program::OldPython(_))
+    }
+}
+
 enum Program {
     Node(&'static str),
     Python(&'static str),
+    /// The TypeScript SDK of 2024: HTTP+SSE alone.
+    OldNode,
+    /// A Python SDK before its version 2, by the folder it is installed in.
+    OldPython(&'static str),
 }
+
+/// A client of an older day, and the newest revision it knows.
+struct OldClient {
+    client: Client,
+    revision: &'static str,
+}
+
+const OLD_CLIENTS: [OldClient; 3] = [
+    OldClient {
+        client: Client { name: "TypeScript SDK 1.0", program: Program::OldNode, era: Era::Legacy },
+        revision: "2024-11-05",
+    },
+    OldClient {
+        client: Client {
+            name: "Python SDK 1.9",
+            program: Program::OldPython("py-1.9"),
+            era: Era::Legacy,
+        },
+        revision: "2025-03-26",
+    },
+    OldClient {
+        client: Client {
+            name: "Python SDK 1.30",
+            program: Program::OldPython("py-1.30"),
+            era: Era::Legacy,
+        },
+        revision: "2025-11-25",
+    },
+];
+
+/// What they go through: upstreams of both eras over both transports.
+const OLD_TOURS: [&str; 4] = ["fixture", "fixture-stdio", "fixture-legacy", "everything"];
 
 const CLIENTS: [Client; 4] = [
     Client { name: "TypeScript SDK v1", program: Program::Node("ts_v1.mjs"), era: Era::Legacy },
@@ -119,6 +162,70 @@ fn each_client_sees_through_the_gateway_what_it_sees_directly() {
     }
 }
 
+/// Whoever knows an old revision only gets nothing that it cannot read, whatever the upstream is: no
+/// step fails but those that must.
+#[test]
+fn old_clients_do_not_choke_on_new_servers() {
+    if asked("old clients") != Asked::All {
+        return;
+    }
+    let installed = Installed::new();
+    let fixtures = [installed.fixture(), installed.fixture()];
+    let scratch = Scratch::new("interop-old");
+    let work = scratch.0.join("work");
+    lay_out(&work);
+    let entries = entries(&installed, [&fixtures[0].1, &fixtures[1].1], &work);
+    let (gateway, url) = gateway(&scratch, &Value::Object(entries));
+    let mut faults = Vec::new();
+    for old in &OLD_CLIENTS {
+        let bench = Bench { installed: &installed, work: &work, client: &old.client };
+        let url = match old.client.program {
+            Program::OldNode => url.replace("/mcp", "/sse"),
+            _ => url.clone(),
+        };
+        let alone = bench.run_some(
+            "alone",
+            &OLD_TOURS,
+            |tour| json!({ "target": { "url": format!("{url}/{}", tour.slug) } }),
+        );
+        let merged = bench.run_some("merged", &OLD_TOURS, |tour| {
+            json!({ "target": { "url": url }, "namePrefix": format!("{}__", tour.slug),
+                "uriPrefix": format!("mcp-{}+", tour.slug) })
+        });
+        for (round, outcomes) in [("/mcp/{slug}", alone), ("/mcp", merged)] {
+            for tour in TOURS.iter().filter(|tour| OLD_TOURS.contains(&tour.name)) {
+                let outcome = &outcomes[tour.name];
+                let mut steps = steps(tour);
+                // what may differ there, differs
+                steps.retain(|step| round != "/mcp" || step.get("merged").is_none());
+                steps.retain(|step| old.client.can(step));
+                let mut odd = unexpected(&steps, outcome);
+                odd.extend(steps.iter().filter_map(|step| unheard(step, outcome)));
+                let got = &outcome["(revision)"];
+                odd.extend((got != old.revision).then(|| format!("negotiated {got}")));
+                let named = |why| format!("{} on {round} to {}: {why}", old.client.name, tour.name);
+                faults.extend(odd.into_iter().map(named));
+            }
+        }
+    }
+    if !faults.is_empty() {
+        faults.iter().for_each(|fault| say(&format!("  FAIL {fault}")));
+        fail(&format!("{} faults, see above\n{}", faults.len(), gateway.said()));
+    }
+}
+
+/// What a step should have heard of and did not.
+fn unheard(step: &Value, outcomes: &Value) -> Option<String> {
+    let outcome = &outcomes[step["step"].as_str().unwrap_or_default()];
+    let heard = match step["do"].as_str() {
+        Some("subscribe") => outcome["updated"].as_array().is_some_and(|uris| uris.len() == 1),
+        Some("changed") => outcome["announced"] == true && outcome["added"] != json!([]),
+        Some("call") if step["progress"] == true => outcome["progress"] != json!([]),
+        _ => true,
+    };
+    (!heard).then(|| format!("{}: {outcome}", step["step"]))
+}
+
 /// One client and what its tours need.
 struct Bench<'a> {
     installed: &'a Installed,
@@ -129,16 +236,24 @@ struct Bench<'a> {
 impl Bench<'_> {
     /// All tours in one run of the client; answers their outcomes by tour.
     fn run(&self, round: &str, target: impl Fn(&Tour) -> Value) -> Value {
+        let wanted = |tour: &&Tour| round == "direct" || goes_through(tour, self.client);
+        let names: Vec<&str> = TOURS.iter().filter(wanted).map(|tour| tour.name).collect();
+        self.run_some(round, &names, target)
+    }
+
+    fn run_some(&self, round: &str, names: &[&str], target: impl Fn(&Tour) -> Value) -> Value {
         lay_out(self.work);
         let jobs: Vec<Value> = TOURS
             .iter()
-            .filter(|tour| round == "direct" || goes_through(tour, self.client))
+            .filter(|tour| names.contains(&tour.name))
             .map(|tour| {
                 let token = format!("{round} {} {}", tour.name, self.client.name);
                 let plan = plan(tour.plan, self.work, &token);
+                let mut steps = plan["steps"].as_array().cloned().unwrap_or_default();
+                steps.retain(|step| self.client.can(step));
                 let mut job = target(tour);
                 job["name"] = json!(tour.name);
-                job["steps"] = plan["steps"].clone();
+                job["steps"] = json!(steps);
                 job["declares"] = plan.get("declares").cloned().unwrap_or(json!([]));
                 job
             })
@@ -152,6 +267,18 @@ impl Bench<'_> {
             Program::Python(mode) => {
                 let mut python = Command::new(self.installed.python());
                 python.arg(project("tests/interop/tours/py.py")).arg(mode);
+                python
+            }
+            Program::OldNode => {
+                let mut node = Command::new(self.installed.node());
+                node.arg("--experimental-eventsource");
+                node.arg(project("tests/interop/tours/ts_v1_0.mjs"));
+                node
+            }
+            Program::OldPython(folder) => {
+                let python = self.installed.path(&format!("{folder}/bin/python"));
+                let mut python = Command::new(python);
+                python.arg(project("tests/interop/tours/py.py")).arg("old");
                 python
             }
         };

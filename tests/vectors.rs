@@ -5,28 +5,32 @@
 //!
 //! | heading | block |
 //! |---|---|
-//! | `=== page SLUG ERA KIND` | a raw result of the upstream; several for one list are its pages |
+//! | `=== page SLUG FROM KIND` | a raw result of the upstream; several for one list are its pages |
 //! | `=== disabled SLUG` | names of tools that do not exist, one a line |
 //! | `=== merged KIND CLIENT` | what a client of `/mcp` gets |
 //! | `=== single SLUG KIND CLIENT` | what a client of `/mcp/{name}` gets |
 //! | `=== same SLUG KIND CLIENT` | no block: it gets the page, not one byte of it different |
 //! | `=== findings` | the lines that the operator reads about the merge |
 //!
-//! `CLIENT` is a revision, with `personal` behind it where what clients get depends on who they are.
+//! `FROM` is `legacy`, `modern`, `lines` (modern, but not over HTTP) or a revision. `CLIENT` is a
+//! revision, with `personal` behind it where what clients get depends on who they are, and with the
+//! age of the list in seconds where it matters.
 //! `@OURSELVES@` stands for how the gateway introduces itself, which holds its version. What stands
 //! before the first heading says what the file is about.
 #![allow(clippy::panic, reason = "a test says what is wrong by panicking")]
 
 use bytes::Bytes;
-use onemcp::catalog::listing::{Listing, Offer};
+use onemcp::catalog::entry::Provenance;
+use onemcp::catalog::listing::{Listing, Offer, Viewer};
 use onemcp::catalog::merge::{Catalog, Source};
 use onemcp::catalog::page::{Page, read_page};
 use onemcp::catalog::single::render_single;
-use onemcp::mcp::{Era, ListKind, Revision, meta};
+use onemcp::mcp::{ListKind, Revision, meta};
 use onemcp::wire::jsonrpc::Message;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 /// A heading's words and its block.
 struct Block<'a> {
@@ -38,14 +42,14 @@ struct Block<'a> {
 #[derive(Default)]
 struct Upstream {
     slug: String,
-    era: Option<Era>,
+    from: Option<Provenance>,
     pages: Vec<(ListKind, Page)>,
     disabled: Vec<String>,
 }
 
 impl Upstream {
-    fn era(&self) -> Era {
-        self.era.expect("an upstream has a page")
+    fn from(&self) -> Provenance {
+        self.from.expect("an upstream has a page")
     }
 
     fn listing(&self, kind: ListKind) -> Option<Listing> {
@@ -74,6 +78,15 @@ fn revision(word: &str) -> Revision {
     Revision::parse(word).unwrap_or_else(|| panic!("{word}: not a revision"))
 }
 
+fn viewer(client: &[&str]) -> Viewer {
+    Viewer { revision: revision(client[0]), personal: client.contains(&"personal") }
+}
+
+fn age(client: &[&str]) -> Duration {
+    let seconds = client.iter().find_map(|word| word.parse().ok());
+    Duration::from_secs(seconds.unwrap_or_default())
+}
+
 fn page(kind: ListKind, result: &str) -> Page {
     let message = format!("{{\"jsonrpc\":\"2.0\",\"id\":1,\"result\":{result}}}");
     let Ok(Message::Response(response)) = Message::parse(Bytes::from(message)) else {
@@ -96,11 +109,12 @@ fn upstreams(blocks: &[Block<'_>]) -> Vec<Upstream> {
             upstream.disabled = block.text.lines().map(str::to_owned).collect();
             continue;
         }
-        let [era, list] = block.words[2..] else { panic!("{:?}: SLUG ERA KIND", block.words) };
-        upstream.era = Some(match era {
-            "legacy" => Era::Legacy,
-            "modern" => Era::Modern,
-            other => panic!("{other}: not an era"),
+        let [from, list] = block.words[2..] else { panic!("{:?}: SLUG FROM KIND", block.words) };
+        upstream.from = Some(match from {
+            "legacy" => Provenance::over_http(Revision::LATEST_LEGACY),
+            "modern" => Provenance::over_http(Revision::MODERN),
+            "lines" => Provenance::over_lines(Revision::MODERN),
+            date => Provenance::over_http(revision(date)),
         });
         upstream.pages.push((kind(list), page(kind(list), block.text)));
     }
@@ -123,7 +137,7 @@ fn merge(upstreams: &[Upstream]) -> Catalog {
         .zip(&offers)
         .map(|(upstream, offer)| Source {
             slug: &upstream.slug,
-            era: upstream.era(),
+            from: upstream.from(),
             offer,
             enabled_tools: None,
             disabled_tools: &upstream.disabled,
@@ -137,9 +151,8 @@ fn single(upstreams: &[Upstream], slug: &str, list: &str, client: &[&str]) -> (B
     let upstream = upstreams.iter().find(|upstream| upstream.slug == slug);
     let upstream = upstream.unwrap_or_else(|| panic!("{slug}: no such upstream"));
     let listing = upstream.listing(kind(list)).expect("a list");
-    let personal = client.get(1).is_some_and(|word| *word == "personal");
     let allows = |name: &str| upstream.disabled.iter().all(|own| own != name);
-    let out = render_single(&listing, upstream.era(), revision(client[0]), personal, &allows);
+    let out = render_single(&listing, upstream.from(), viewer(client), age(client), &allows);
     (out, listing)
 }
 
@@ -147,9 +160,10 @@ fn single(upstreams: &[Upstream], slug: &str, list: &str, client: &[&str]) -> (B
 fn check(block: &Block<'_>, upstreams: &[Upstream], catalog: &Catalog) -> Option<Bytes> {
     Some(match &block.words[..] {
         ["page", ..] | ["disabled", ..] => return None,
-        ["merged", list, client] => {
-            let out = catalog.render(kind(list), revision(client));
-            assert_eq!(out.as_ptr(), catalog.render(kind(list), revision(client)).as_ptr());
+        ["merged", list, client @ ..] => {
+            let render = || catalog.render(kind(list), viewer(client), &|_| age(client));
+            let out = render();
+            assert!(client.len() > 1 || out.as_ptr() == render().as_ptr(), "shared, not copied");
             out
         }
         ["single", slug, list, client @ ..] => single(upstreams, slug, list, client).0,

@@ -6,7 +6,7 @@
 //! that holds one, and nowhere else: text, structured content and icons are payload. A member that
 //! occurs twice is edited each time, because readers differ in which one they take.
 
-use crate::mcp::{Era, Method, Revision, Routing};
+use crate::mcp::{Method, Revision, Routing};
 use crate::wire::json::{self, JsonError, Kind, Object, Scanner, Span, Value};
 use crate::wire::splice::Splice;
 use crate::wire::uri;
@@ -34,8 +34,8 @@ pub(super) struct Content<'a> {
     pub(super) slug: Option<&'a str>,
     /// The revision that the client must find a form in.
     pub(super) client: Revision,
-    /// The era of the upstream: content is only ever downgraded from the modern one.
-    pub(super) upstream: Era,
+    /// The revision of the upstream: content is only ever downgraded from a later one.
+    pub(super) upstream: Revision,
     /// Where the edits go.
     pub(super) splice: &'a mut Splice,
 }
@@ -96,7 +96,7 @@ impl<'a> Content<'a> {
 
     /// Whether there can be content that this client has no form for.
     fn downgrades(&self) -> bool {
-        self.upstream == Era::Modern
+        self.client < self.upstream
             && !(self.client.has_audio() && self.client.has_resource_links())
     }
 

@@ -5,8 +5,9 @@ use crate::bridge::question::{Question, Reply};
 use crate::bridge::request::{RequestEdit, Stamp, own_members, request as edit_request};
 use crate::bridge::required::Required;
 use crate::bridge::response::{Bridged, ResponseEdit, response as edit_response};
+use crate::bridge::tree::{Member, Node};
 use crate::bridge::{initialize, listen, notification};
-use crate::mcp::{ClientCapabilities, Era, Method, Revision, Routing, meta};
+use crate::mcp::{ClientCapabilities, Era, Extensions, Method, Revision, Routing, meta, trace};
 use crate::wire::json::{self, Kind};
 use crate::wire::jsonrpc::{Message, Notification, Request, RequestId, Response};
 use crate::wire::{splice::Splice, uri};
@@ -33,7 +34,7 @@ const METHODS: [Method; 5] = [
 /// Who talks to whom.
 struct Ends {
     client: Revision,
-    upstream: Era,
+    upstream: Revision,
     slug: Option<&'static str>,
     private: bool,
     method: Method,
@@ -45,7 +46,13 @@ impl Ends {
         let mut methods = METHODS.iter().cycle();
         Self {
             client: *revisions.nth(usize::from(first & 7)).unwrap_or(&Revision::MODERN),
-            upstream: if first & 8 == 0 { Era::Legacy } else { Era::Modern },
+            upstream: match (first & 8, first >> 6) {
+                (0, 0) => Revision::LATEST_LEGACY,
+                (0, 1) => Revision::V2025_06_18,
+                (0, 2) => Revision::V2025_03_26,
+                (0, _) => Revision::V2024_11_05,
+                _ => Revision::MODERN,
+            },
             slug: (first & 16 != 0).then_some(SLUG),
             private: first & 32 != 0,
             method: *methods.nth(usize::from(second & 7)).unwrap_or(&Method::ToolsCall),
@@ -53,7 +60,7 @@ impl Ends {
     }
 
     fn is(&self, client: Era, upstream: Era) -> bool {
-        self.client.era() == client && self.upstream == upstream
+        self.client.era() == client && self.upstream.era() == upstream
     }
 }
 
@@ -80,13 +87,14 @@ fn applied(edits: [Splice; 2], source: &Bytes) -> Node {
 }
 
 fn request(ends: &Ends, message: &Request) {
-    let stamp = Stamp::ours(Revision::MODERN, None, &ClientCapabilities::bridged());
+    let stamp =
+        Stamp::ours(Revision::MODERN, None, &ClientCapabilities::bridged(), &Extensions::default());
     let edit = RequestEdit {
         request: message,
         id: ID,
         progress_token: TOKEN,
         client: ends.client.era(),
-        upstream: ends.upstream,
+        upstream: ends.upstream.era(),
         rename: ends.slug.map(|_| NAME),
         stamp: Some(&stamp),
         retry: None,
@@ -138,10 +146,27 @@ fn model_request(ends: &Ends, root: &mut Node) {
                 *token = Node::read(TOKEN);
             }
         }
-        if ends.client.era() != ends.upstream {
+        if ends.upstream.era() == Era::Modern {
+            params.all("_meta").for_each(model_trace);
+        }
+        if ends.client.era() != ends.upstream.era() {
             model_metadata(ends, params);
         }
     }
+}
+
+fn model_trace(meta: &mut Node) {
+    let parents = meta.all("traceparent").filter_map(|parent| parent.as_text());
+    let traced = parents.into_iter().any(|parent| trace::is_traceparent(&parent));
+    meta.keep(|(key, _, value)| {
+        let holds = |form: fn(&str) -> bool| value.as_text().is_some_and(|text| form(&text));
+        match key.as_str() {
+            "traceparent" => holds(trace::is_traceparent),
+            "tracestate" => traced && holds(trace::is_tracestate),
+            "baggage" => holds(trace::is_baggage),
+            _ => true,
+        }
+    });
 }
 
 fn rename(method: Method, params: &mut Node) {
@@ -167,7 +192,7 @@ fn model_metadata(ends: &Ends, params: &mut Node) {
         members.into_iter().filter(|member| !own(member)).collect()
     };
     let meta = params.all("_meta").next().map(Node::take_members).map(kept);
-    if ends.upstream == Era::Legacy {
+    if ends.upstream.era() == Era::Legacy {
         if meta.is_some() {
             params.keep(|member| !meta::OF_RETRY.contains(&member.0.as_str()));
         }
@@ -209,7 +234,7 @@ fn response(ends: &Ends, message: &Response) {
         required.questions.into_iter().for_each(|(_, question)| asked(ends, question));
     }
     let mut tree = Node::read(&message.bytes);
-    let relayed = model_response(ends, &mut tree);
+    let relayed = model_response(ends, &mut tree, &structured(message));
     match (edit_response(&edit), edit_response(&edit)) {
         (Bridged::Edited { splice, code }, Bridged::Edited { splice: again, .. }) => {
             assert!(relayed, "relayed what a client of this kind must not see");
@@ -232,14 +257,22 @@ fn response(ends: &Ends, message: &Response) {
     let _ = (initialize::probe_verdict(message), initialize::read_initialize_result(message));
 }
 
+/// The structured content of a result, as it was written.
+fn structured(message: &Response) -> Vec<String> {
+    let bytes = &message.bytes;
+    let Some(result) = message.result() else { return Vec::new() };
+    let raw = result.all(bytes, "structuredContent").map(|value| value.span.of(bytes));
+    raw.map(|raw| String::from_utf8_lossy(raw).into_owned()).collect()
+}
+
 /// Whether the response can be relayed, which the tree then shows.
-fn model_response(ends: &Ends, root: &mut Node) -> bool {
+fn model_response(ends: &Ends, root: &mut Node, raw: &[String]) -> bool {
     if root.all("id").next().is_none() {
         root.add("id", Node::Scalar(vec![]));
     }
     root.set("id", ID);
     root.all("error").all(|error| model_error(ends, error))
-        && root.all("result").all(|result| model_result(ends, result))
+        && root.all("result").all(|result| model_result(ends, result, raw))
 }
 
 fn model_error(ends: &Ends, error: &mut Node) -> bool {
@@ -259,7 +292,7 @@ fn mapped(ends: &Ends, code: i64, missing_resource: bool) -> Option<i64> {
     if matches!(code, -32020 | -32022) {
         return None;
     }
-    match (ends.client.era(), ends.upstream) {
+    match (ends.client.era(), ends.upstream.era()) {
         (Era::Modern, Era::Legacy) => match code {
             -32042 => None,
             -32002 => Some(-32602),
@@ -271,21 +304,24 @@ fn mapped(ends: &Ends, code: i64, missing_resource: bool) -> Option<i64> {
     }
 }
 
-fn model_result(ends: &Ends, result: &mut Node) -> bool {
+fn model_result(ends: &Ends, result: &mut Node, raw: &[String]) -> bool {
     let kind = result.text("resultType");
     let open = kind.as_deref().is_some_and(|kind| kind != "complete");
-    match (ends.client.era(), ends.upstream) {
+    match (ends.client.era(), ends.upstream.era()) {
         (Era::Legacy, Era::Modern) if open => return false,
-        (Era::Legacy, Era::Modern) if ends.method == Method::ToolsCall => {
-            result.keep(|member| member.0 != "structuredContent" || member.2.is_object());
-        }
         (Era::Modern, Era::Legacy) => model_hints(ends, result),
+        (Era::Modern, Era::Modern) if !kinds(result).iter().all(|kind| is_kind(ends, kind)) => {
+            return false;
+        }
         (Era::Modern, Era::Modern) if kind.as_deref() == Some("input_required") => {
             return model_asks(ends, result);
         }
         (Era::Modern, Era::Modern) if kind.as_deref() == Some("task") => return false,
         (Era::Modern, Era::Modern) if !open => model_scope(ends, result),
         _ => {}
+    }
+    if ends.method == Method::ToolsCall && ends.client < ends.upstream {
+        model_structured(ends, result, raw);
     }
     model_content(ends, result)
 }
@@ -315,6 +351,34 @@ fn model_question(ends: &Ends, request: &mut Node) -> bool {
         *message = Node::Scalar(json::string_token(&format!("[{slug}] {text}")));
     }
     true
+}
+
+/// Structured content that the client has no form for goes; where there is no other, it is said.
+fn model_structured(ends: &Ends, result: &mut Node, raw: &[String]) {
+    let objects = ends.client >= Revision::V2025_06_18;
+    let is_known = |node: &Node| objects && node.is_object();
+    let said = result.all("structuredContent").map(|node| is_known(node)).zip(raw);
+    let lost = said.filter(|(known, _)| !known).map(|(_, raw)| raw).next();
+    result.keep(|member| member.0 != "structuredContent" || is_known(&member.2));
+    if let (Some(lost), Some(Node::Array(content))) = (lost, result.all("content").next())
+        && content.is_empty()
+    {
+        content.push(Node::text_block(lost));
+    }
+}
+
+fn kinds(result: &mut Node) -> Vec<Option<String>> {
+    result.all("resultType").map(|kind| kind.as_text()).collect()
+}
+
+fn is_kind(ends: &Ends, kind: &Option<String>) -> bool {
+    match (kind.as_deref(), ends.method) {
+        (Some("complete"), _) | (Some("task"), Method::ToolsCall) => true,
+        (Some("input_required"), method) => {
+            matches!(method, Method::ToolsCall | Method::PromptsGet | Method::ResourcesRead)
+        }
+        _ => false,
+    }
 }
 
 fn model_scope(ends: &Ends, result: &mut Node) {
@@ -367,7 +431,7 @@ fn model_content(ends: &Ends, result: &mut Node) -> bool {
 fn model_block(ends: &Ends, block: &mut Node) -> bool {
     let types: Vec<String> = block.all("type").filter_map(|kind| kind.as_text()).collect();
     let is = |kind: &str| types.iter().any(|own| own == kind);
-    let oldest = |revision| ends.is(Era::Legacy, Era::Modern) && ends.client < revision;
+    let oldest = |revision| ends.client < ends.upstream && ends.client < revision;
     let link = is("resource_link");
     if link && oldest(Revision::V2025_06_18) {
         let relayed = block.all("uri").next().is_none_or(|uri| mark(ends, uri));
@@ -421,181 +485,4 @@ fn notifications(ends: &Ends, message: &Notification) {
     }
     assert_eq!(applied([splice(), splice()], bytes), tree);
     let _ = (listen::subscription_number(message), listen::acknowledged_uris(message));
-}
-
-/// A decoded key, the key as written (empty for ours), and the value.
-type Member = (String, Vec<u8>, Node);
-
-/// JSON as a tree whose leaves are tokens as they were written.
-#[derive(Clone, Debug, PartialEq, Eq)]
-enum Node {
-    Object(Vec<Member>),
-    Array(Vec<Node>),
-    Scalar(Vec<u8>),
-}
-
-impl Node {
-    /// Reads bytes that a scan has found valid, by the simplest means.
-    fn read(bytes: &[u8]) -> Self {
-        json::check(bytes).expect("an edited message is json");
-        Self::next(&mut bytes.trim_ascii_start())
-    }
-
-    fn next(rest: &mut &[u8]) -> Self {
-        match rest.first() {
-            Some(b'{') => {
-                let mut members = vec![];
-                while token(rest, b"{,") && rest.first() != Some(&b'}') {
-                    let key = string(rest);
-                    token(rest, b":");
-                    let text = json::decode_string(key).map(|text| text.into_owned());
-                    let text = text.unwrap_or_else(|_| String::from_utf8_lossy(key).into());
-                    members.push((text, key.to_vec(), Self::next(rest)));
-                }
-                token(rest, b"}");
-                Self::Object(members)
-            }
-            Some(b'[') => {
-                let mut elements = vec![];
-                while token(rest, b"[,") && rest.first() != Some(&b']') {
-                    elements.push(Self::next(rest));
-                }
-                token(rest, b"]");
-                Self::Array(elements)
-            }
-            Some(b'"') => Self::Scalar(string(rest).to_vec()),
-            _ => {
-                let end = rest.iter().position(|byte| b",]} \t\r\n".contains(byte));
-                let (scalar, tail) = rest.split_at(end.unwrap_or(rest.len()));
-                *rest = tail.trim_ascii_start();
-                Self::Scalar(scalar.to_vec())
-            }
-        }
-    }
-
-    fn all<'a>(&'a mut self, key: &'a str) -> impl Iterator<Item = &'a mut Node> {
-        let members = match self {
-            Self::Object(members) => members.as_mut_slice(),
-            _ => &mut [],
-        };
-        members.iter_mut().filter(move |member| member.0 == key).map(|member| &mut member.2)
-    }
-
-    /// Itself or its elements, as far as they are objects.
-    fn objects(&mut self) -> Vec<&mut Node> {
-        match self {
-            Self::Object(_) => vec![self],
-            Self::Array(elements) => elements.iter_mut().filter(|node| node.is_object()).collect(),
-            Self::Scalar(_) => vec![],
-        }
-    }
-
-    fn set(&mut self, key: &str, token: &[u8]) {
-        self.all(key).for_each(|value| *value = Self::read(token));
-    }
-
-    fn set_text(&mut self, key: &str, token: &[u8]) {
-        let texts = self.all(key).filter(|value| value.as_text().is_some());
-        texts.for_each(|value| *value = Self::read(token));
-    }
-
-    fn add(&mut self, key: &str, value: Node) {
-        if let Self::Object(members) = self {
-            members.insert(0, (key.to_owned(), json::string_token(key), value));
-        }
-    }
-
-    fn ensure(&mut self, key: &str, token: &[u8]) {
-        if self.all(key).next().is_none() {
-            self.add(key, Self::read(token));
-        }
-    }
-
-    fn keep(&mut self, stays: impl Fn(&Member) -> bool) {
-        if let Self::Object(members) = self {
-            members.retain(stays);
-        }
-    }
-
-    fn remove(&mut self, key: &str) {
-        self.keep(|member| member.0 != key);
-    }
-
-    fn take_members(&mut self) -> Vec<Member> {
-        match self {
-            Self::Object(members) => std::mem::take(members),
-            _ => vec![],
-        }
-    }
-
-    fn count(&self) -> usize {
-        match self {
-            Self::Object(members) => members.len(),
-            _ => 0,
-        }
-    }
-
-    fn has_duplicates(&self) -> bool {
-        let Self::Object(members) = self else { return false };
-        let mut keys: Vec<&str> = members.iter().map(|member| member.0.as_str()).collect();
-        keys.sort_unstable();
-        keys.windows(2).any(|pair| pair[0] == pair[1])
-    }
-
-    fn is_object(&self) -> bool {
-        matches!(self, Self::Object(_))
-    }
-
-    fn is_string(&self) -> bool {
-        matches!(self, Self::Scalar(token) if token.starts_with(b"\""))
-    }
-
-    /// A string or a number.
-    fn is_token(&self) -> bool {
-        let first = |token: &[u8]| token.first().copied().unwrap_or_default();
-        matches!(self, Self::Scalar(token) if matches!(first(token), b'"' | b'-' | b'0'..=b'9'))
-    }
-
-    fn as_text(&self) -> Option<String> {
-        let Self::Scalar(token) = self else { return None };
-        self.is_string().then(|| json::decode_string(token).ok())?.map(|text| text.into_owned())
-    }
-
-    fn integer(&self) -> Option<i64> {
-        let Self::Scalar(token) = self else { return None };
-        std::str::from_utf8(token).ok()?.parse().ok()
-    }
-
-    fn text(&mut self, key: &str) -> Option<String> {
-        self.all(key).next()?.as_text()
-    }
-
-    fn text_block(text: &str) -> Self {
-        let mut block = Self::Object(vec![]);
-        block.add("text", Self::Scalar(json::string_token(text)));
-        block.add("type", Self::Scalar(b"\"text\"".to_vec()));
-        block
-    }
-}
-
-/// Past one of these bytes and the white space after it.
-fn token(rest: &mut &[u8], any_of: &[u8]) -> bool {
-    let found = rest.first().is_some_and(|byte| any_of.contains(byte));
-    *rest = rest.get(usize::from(found)..).unwrap_or_default().trim_ascii_start();
-    found
-}
-
-/// Past a string and the white space after it; the string with its quotes.
-fn string<'a>(rest: &mut &'a [u8]) -> &'a [u8] {
-    let (mut end, mut escaped) = (1, false);
-    while let Some(byte) = rest.get(end) {
-        end += 1;
-        match byte {
-            b'"' if !escaped => break,
-            byte => escaped = *byte == b'\\' && !escaped,
-        }
-    }
-    let (string, tail) = rest.split_at(end.min(rest.len()));
-    *rest = tail.trim_ascii_start();
-    string
 }

@@ -2,7 +2,8 @@
 
 use crate::bridge::request::own_members;
 use crate::mcp::{
-    ClientCapabilities, Era, ListKind, LogLevel, Method, Revision, ServerCapabilities, meta,
+    ClientCapabilities, Era, Extensions, ListKind, LogLevel, Method, Revision, ServerCapabilities,
+    meta,
 };
 use crate::wire::json::{self, Kind, Object};
 use crate::wire::jsonrpc::error::result_json;
@@ -19,6 +20,8 @@ pub struct Peer {
     pub revision: Revision,
     /// What it can do.
     pub capabilities: ServerCapabilities,
+    /// The extensions that it supports.
+    pub extensions: Extensions,
     /// How it wants to be used.
     pub instructions: Option<String>,
 }
@@ -46,7 +49,7 @@ pub fn initialize_request(id: u64, capabilities: &ClientCapabilities) -> Bytes {
     Bytes::from(format!(
         "{{\"jsonrpc\":\"2.0\",\"id\":{id},\"method\":\"initialize\",\"params\":{{\"protocolVersion\":\"{}\",\"capabilities\":{},\"clientInfo\":{}}}}}",
         Revision::LATEST_LEGACY.as_str(),
-        capabilities.to_json(Era::Legacy),
+        capabilities.to_json(Era::Legacy, &Extensions::default()),
         meta::OURSELVES,
     ))
 }
@@ -115,13 +118,11 @@ fn discovered(bytes: &[u8], result: &Object) -> Verdict {
     }
     let capabilities = result.value(bytes, "capabilities").filter(|v| v.kind == Kind::Object);
     let capabilities = capabilities.and_then(|value| Object::read(bytes, value.span).ok());
+    let capabilities = capabilities.unwrap_or_default();
     Verdict::Modern(Peer {
         revision: Revision::MODERN,
-        capabilities: ServerCapabilities::read(
-            bytes,
-            &capabilities.unwrap_or_default(),
-            Revision::MODERN,
-        ),
+        capabilities: ServerCapabilities::read(bytes, &capabilities, Revision::MODERN),
+        extensions: Extensions::read(bytes, &capabilities),
         instructions: instructions(bytes, result),
     })
 }
@@ -191,12 +192,13 @@ pub fn read_initialize_result(response: &Response) -> Result<Peer, String> {
     })?;
     let capabilities = result.value(bytes, "capabilities").filter(|v| v.kind == Kind::Object);
     let capabilities = capabilities.and_then(|value| Object::read(bytes, value.span).ok());
-    let mut capabilities =
-        ServerCapabilities::read(bytes, &capabilities.unwrap_or_default(), revision);
+    let capabilities = capabilities.unwrap_or_default();
+    let extensions = Extensions::read(bytes, &capabilities);
+    let mut capabilities = ServerCapabilities::read(bytes, &capabilities, revision);
     // the first revision had the method and no way to declare it
     let completes = capabilities.prompts.is_some() || capabilities.resources.is_some();
     capabilities.completions |= !revision.declares_completions() && completes;
-    Ok(Peer { revision, capabilities, instructions: instructions(bytes, result) })
+    Ok(Peer { revision, capabilities, extensions, instructions: instructions(bytes, result) })
 }
 
 /// What a client's `initialize` says, as far as it matters.
@@ -205,6 +207,8 @@ pub struct InitializeParams {
     requested: Option<Revision>,
     /// What the client can be asked for, as far as the revision that is negotiated knows it.
     pub capabilities: ClientCapabilities,
+    /// The extensions that it supports.
+    pub extensions: Extensions,
 }
 
 impl InitializeParams {
@@ -234,40 +238,58 @@ pub fn read_initialize(call: &Call) -> Result<InitializeParams, Rejected> {
     }
     let capabilities = call.param("capabilities");
     let capabilities = capabilities.and_then(|value| Object::read(&call.bytes, value.span).ok());
-    let capabilities = ClientCapabilities::read(&call.bytes, &capabilities.unwrap_or_default());
-    let mut params = InitializeParams { requested: Revision::parse(&version), capabilities };
+    let capabilities = capabilities.unwrap_or_default();
+    let extensions = Extensions::read(&call.bytes, &capabilities);
+    let capabilities = ClientCapabilities::read(&call.bytes, &capabilities);
+    let requested = Revision::parse(&version);
+    let mut params = InitializeParams { requested, capabilities, extensions };
     params.capabilities = capabilities.within(params.negotiate());
     Ok(params)
 }
 
+/// What an endpoint says of itself.
+#[derive(Debug, Default)]
+pub struct Description {
+    /// What can be asked for.
+    pub capabilities: ServerCapabilities,
+    /// How the upstreams want to be used.
+    pub instructions: Option<String>,
+    /// The extensions of the one upstream behind it, and the revision that it says them in.
+    pub extensions: Option<(Extensions, Revision)>,
+}
+
+impl Description {
+    /// The extensions whose contract holds between a client of this revision and the upstream.
+    fn extensions_for(&self, client: Revision) -> Extensions {
+        let relayed = |(all, own): &(Extensions, Revision)| all.relayed(*own, client);
+        self.extensions.as_ref().map(relayed).unwrap_or_default()
+    }
+}
+
 /// The result of `initialize`.
-pub fn initialize_result(
-    revision: Revision,
-    capabilities: &ServerCapabilities,
-    instructions: Option<&str>,
-) -> Vec<u8> {
+pub fn initialize_result(revision: Revision, about: &Description) -> Vec<u8> {
     let mut out = format!(
         "{{\"protocolVersion\":\"{}\",\"capabilities\":{},\"serverInfo\":{}",
         revision.as_str(),
-        capabilities.to_json(revision),
+        about.capabilities.to_json(revision, &about.extensions_for(revision)),
         meta::OURSELVES,
     )
     .into_bytes();
-    end_with_instructions(&mut out, instructions);
+    end_with_instructions(&mut out, about.instructions.as_deref());
     out
 }
 
 /// The result of `server/discover`. It is not worth keeping: upstreams come and go.
-pub fn discover_result(capabilities: &ServerCapabilities, instructions: Option<&str>) -> Vec<u8> {
+pub fn discover_result(about: &Description) -> Vec<u8> {
     let mut out = format!(
         "{{\"resultType\":\"complete\",\"supportedVersions\":[\"{}\"],\"capabilities\":{},\"ttlMs\":0,\"cacheScope\":\"private\",\"_meta\":{{\"{}\":{}}}",
         Revision::MODERN.as_str(),
-        capabilities.to_json(Revision::MODERN),
+        about.capabilities.to_json(Revision::MODERN, &about.extensions_for(Revision::MODERN)),
         meta::SERVER_INFO,
         meta::OURSELVES,
     )
     .into_bytes();
-    end_with_instructions(&mut out, instructions);
+    end_with_instructions(&mut out, about.instructions.as_deref());
     out
 }
 
@@ -348,10 +370,15 @@ mod tests {
         ] {
             assert!(Message::parse(message.clone()).is_ok(), "{message:?}");
         }
-        let capabilities = ServerCapabilities::everything();
+        let about = Description {
+            capabilities: ServerCapabilities::everything(),
+            instructions: Some("a\n\"b".into()),
+            extensions: None,
+        };
         for result in [
-            initialize_result(Revision::LATEST_LEGACY, &capabilities, Some("a\n\"b")),
-            discover_result(&capabilities, None),
+            initialize_result(Revision::LATEST_LEGACY, &about),
+            discover_result(&about),
+            discover_result(&Description::default()),
         ] {
             assert!(json::check(&result).is_ok());
         }
@@ -367,7 +394,8 @@ mod tests {
         assert!(peer(r#""error":{"code":-32600,"message":"no"}"#).is_err());
         let requested = |text| {
             let (requested, capabilities) = (Revision::parse(text), ClientCapabilities::default());
-            InitializeParams { requested, capabilities }.negotiate()
+            InitializeParams { requested, capabilities, extensions: Extensions::default() }
+                .negotiate()
         };
         assert_eq!(requested("2025-03-26"), Revision::V2025_03_26);
         assert_eq!(requested("2026-07-28"), Revision::V2025_11_25);

@@ -1,7 +1,9 @@
 //! A client's request as its upstream gets it.
 
-use crate::mcp::{ClientCapabilities, Era, LogLevel, Method, Revision, Routing, meta};
-use crate::wire::json::{self, Key, Kind, Object, Span, Value};
+use crate::mcp::{
+    ClientCapabilities, Era, Extensions, LogLevel, Method, Revision, Routing, meta, trace,
+};
+use crate::wire::json::{self, Key, Kind, Member, Object, Span, Value};
 use crate::wire::jsonrpc::{Call, Request};
 use crate::wire::splice::Splice;
 
@@ -10,13 +12,14 @@ use crate::wire::splice::Splice;
 pub struct Stamp(String);
 
 impl Stamp {
-    /// Our own, for a client that can be asked for this.
+    /// Our own, for a client that can be asked for this and supports these extensions.
     pub fn ours(
         revision: Revision,
         level: Option<LogLevel>,
         capabilities: &ClientCapabilities,
+        extensions: &Extensions,
     ) -> Self {
-        Self(own_members(revision, level, capabilities))
+        Self(members(revision, level, &capabilities.to_json(Era::Modern, extensions)))
     }
 }
 
@@ -26,6 +29,10 @@ pub(super) fn own_members(
     level: Option<LogLevel>,
     capabilities: &ClientCapabilities,
 ) -> String {
+    members(revision, level, &capabilities.to_json(Era::Modern, &Extensions::default()))
+}
+
+fn members(revision: Revision, level: Option<LogLevel>, capabilities: &str) -> String {
     let mut members = format!(
         "\"{}\":\"{}\",\"{}\":{},\"{}\":{}",
         meta::PROTOCOL_VERSION,
@@ -33,7 +40,7 @@ pub(super) fn own_members(
         meta::CLIENT_INFO,
         meta::OURSELVES,
         meta::CLIENT_CAPABILITIES,
-        capabilities.to_json(Era::Modern),
+        capabilities,
     );
     if let Some(level) = level {
         members.push_str(&format!(",\"{}\":\"{}\"", meta::LOG_LEVEL, level.as_str()));
@@ -101,9 +108,36 @@ pub fn request(edit: &RequestEdit<'_>) -> Splice {
     match (edit.client, edit.upstream) {
         (Era::Modern, Era::Legacy) => remove_metadata(call, &mut splice),
         (Era::Legacy, Era::Modern) => modernize(call, edit, &mut splice),
-        _ => {}
+        (Era::Modern, Era::Modern) => drop_trace(call, &mut splice),
+        (Era::Legacy, Era::Legacy) => {}
     }
     splice
+}
+
+/// The members of `_meta` that are reserved for a trace context and hold none: no modern upstream
+/// gets these. What vendors say of a trace goes with the trace it is about (W3C Trace Context 4.3).
+fn no_trace(call: &Call, meta: &Object) -> Vec<usize> {
+    let is = |member: &Member, name| json::key_is(&call.bytes, member.key, name);
+    let holds = |member: &Member, form: fn(&str) -> bool| {
+        member.value.text(&call.bytes).is_some_and(|text| form(&text))
+    };
+    let is_parent = |member: &Member| is(member, trace::TRACEPARENT);
+    let traced = meta.members.iter().any(|m| is_parent(m) && holds(m, trace::is_traceparent));
+    let is_none = |member: &Member| {
+        is_parent(member) && !holds(member, trace::is_traceparent)
+            || is(member, trace::TRACESTATE) && !(traced && holds(member, trace::is_tracestate))
+            || is(member, trace::BAGGAGE) && !holds(member, trace::is_baggage)
+    };
+    let members = meta.members.iter().enumerate();
+    members.filter(|(_, member)| is_none(member)).map(|(index, _)| index).collect()
+}
+
+fn drop_trace(call: &Call, splice: &mut Splice) {
+    let Some(meta) = &call.meta else { return };
+    let dropped = no_trace(call, meta);
+    if !dropped.is_empty() {
+        splice.edit_members(meta, &dropped, &[]);
+    }
 }
 
 /// The client's progress token; anything but a string or a number asks for no progress (MCP
@@ -173,9 +207,8 @@ fn remove_metadata(call: &Call, splice: &mut Splice) {
         |key: Key| meta::OF_RETRY.iter().any(|name| json::key_is(&call.bytes, key, name));
     let removed = own(call, meta);
     let keeps_meta = removed.len() < meta.members.len();
-    let goes = |member: &json::Member| {
-        is_of_retry(member.key) || !keeps_meta && member.value.span == meta.span
-    };
+    let goes =
+        |member: &Member| is_of_retry(member.key) || !keeps_meta && member.value.span == meta.span;
     let members = params.members.iter().enumerate();
     let gone: Vec<usize> = members.filter(|(_, m)| goes(m)).map(|(index, _)| index).collect();
     if keeps_meta {
@@ -193,7 +226,10 @@ fn modernize(call: &Call, edit: &RequestEdit<'_>, splice: &mut Splice) {
     let mut added: Vec<&[u8]> = Vec::new();
     let stamped = format!("\"_meta\":{{{members}}}");
     match &call.meta {
-        Some(meta) => splice.edit_members(meta, &own(call, meta), &[members.as_bytes()]),
+        Some(meta) => {
+            let removed = [own(call, meta), no_trace(call, meta)].concat();
+            splice.edit_members(meta, &removed, &[members.as_bytes()]);
+        }
         None => added.push(stamped.as_bytes()),
     }
     added.extend(edit.retry.iter().flat_map(|retry| retry.0.iter().map(Vec::as_slice)));

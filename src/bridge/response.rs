@@ -3,7 +3,7 @@
 use crate::bridge::content::{Content, marked, objects};
 use crate::bridge::input::{Asks, Entry, urls};
 use crate::bridge::task;
-use crate::mcp::{Era, Method, Revision};
+use crate::mcp::{Era, Method, Revision, Routing};
 use crate::wire::json::{self, JsonError, Kind, Member, Object, Value};
 use crate::wire::jsonrpc::{Outcome, Response};
 use crate::wire::splice::Splice;
@@ -19,8 +19,8 @@ pub struct ResponseEdit<'a> {
     pub method: Method,
     /// The revision of the client.
     pub client: Revision,
-    /// The era of the upstream.
-    pub upstream: Era,
+    /// The revision that is spoken with the upstream.
+    pub upstream: Revision,
     /// The slug that resource URIs get, where several upstreams share the endpoint.
     pub space: Option<&'a str>,
     /// The result may only be cached for this caller.
@@ -71,14 +71,14 @@ pub fn response(edit: &ResponseEdit<'_>) -> Bridged {
 fn bridge_result(edit: &ResponseEdit<'_>, result: &Object, mut splice: Splice) -> Bridged {
     let bytes = &edit.response.bytes;
     let kind = result.text(bytes, "resultType");
-    match (edit.client.era(), edit.upstream) {
-        (Era::Legacy, Era::Modern) => {
-            if kind.is_some_and(|kind| kind != COMPLETE) {
-                return Bridged::Refused("it asks for input that this client cannot be asked for");
-            }
-            unstructure(edit, result, &mut splice);
+    match (edit.client.era(), edit.upstream.era()) {
+        (Era::Legacy, Era::Modern) if kind.as_deref().is_some_and(|kind| kind != COMPLETE) => {
+            return Bridged::Refused("it asks for input that this client cannot be asked for");
         }
         (Era::Modern, Era::Legacy) => complete(edit, result, &mut splice),
+        (Era::Modern, Era::Modern) if !has_known_kinds(edit, result) => {
+            return Bridged::Refused("it answers with a kind of result that this method has not");
+        }
         (Era::Modern, Era::Modern) if kind.as_deref() == Some(INPUT_REQUIRED) => {
             return asks(edit, result, splice);
         }
@@ -91,6 +91,9 @@ fn bridge_result(edit: &ResponseEdit<'_>, result: &Object, mut splice: Splice) -
             make_private(edit, result, &mut splice);
         }
         _ => {}
+    }
+    if edit.client < edit.upstream {
+        unstructure(edit, result, &mut splice);
     }
     let renamed = edit.task.map(|id| task::rename(bytes, edit.method, result, id, &mut splice));
     let mut content = Content {
@@ -123,6 +126,20 @@ fn asks(edit: &ResponseEdit<'_>, result: &Object, mut splice: Splice) -> Bridged
 
 /// `resultType` of a result that asks for input.
 const INPUT_REQUIRED: &str = "input_required";
+
+/// Whether a modern result says of itself what a result of this method can be. What is neither the
+/// end nor a demand for input where one may come is invalid (MCP 2026-07-28 basic, "Result Type",
+/// and basic/patterns/mrtr, "Supported Requests").
+fn has_known_kinds(edit: &ResponseEdit<'_>, result: &Object) -> bool {
+    let asks = matches!(edit.method.route(), Routing::Tool | Routing::Prompt | Routing::Resource);
+    let bytes = &edit.response.bytes;
+    result.all(bytes, "resultType").all(|kind| match kind.text(bytes).as_deref() {
+        Some(COMPLETE) => true,
+        Some(INPUT_REQUIRED) => asks,
+        Some(task::KIND) => true, // whether it may is judged above
+        _ => false,
+    })
+}
 
 /// `resultType` of a final result.
 const COMPLETE: &str = "complete";
@@ -173,19 +190,38 @@ fn private_scope(
     result.get(bytes, "cacheScope").is_none().then_some(b"\"cacheScope\":\"private\"")
 }
 
-/// Legacy revisions know structured content as an object only.
+/// Takes out structured content that the client has no form for: the first revisions know none,
+/// the later ones of the legacy era know objects.
 fn unstructure(edit: &ResponseEdit<'_>, result: &Object, splice: &mut Splice) {
     if edit.method != Method::ToolsCall || edit.client.structures_anything() {
         return;
     }
+    let knows_objects = edit.client.has_structured_content();
     let unknown = |member: &Member| {
         let structured = json::key_is(&edit.response.bytes, member.key, "structuredContent");
-        structured && member.value.kind != Kind::Object
+        structured && !(knows_objects && member.value.kind == Kind::Object)
     };
     let members = result.members.iter().enumerate();
     let removed: Vec<usize> =
         members.filter(|(_, member)| unknown(member)).map(|(index, _)| index).collect();
     splice.edit_members(result, &removed, &[]);
+    let lost = removed.first().and_then(|index| result.members.get(*index));
+    if let Some(lost) = lost {
+        say_as_text(&edit.response.bytes, result, lost.value, splice);
+    }
+}
+
+/// A result whose only content was the structured one says it as text, as servers SHOULD do
+/// themselves (MCP 2026-07-28 server/tools, "Structured Content").
+fn say_as_text(bytes: &[u8], result: &Object, lost: Value, splice: &mut Splice) {
+    let Some(content) = result.value(bytes, "content") else { return };
+    let is_empty = json::elements(bytes, content.span).is_ok_and(|blocks| blocks.is_empty());
+    if content.kind == Kind::Array && is_empty {
+        let mut text = b"[{\"type\":\"text\",\"text\":".to_vec();
+        json::encode_string(&String::from_utf8_lossy(lost.span.of(bytes)), &mut text);
+        text.extend_from_slice(b"}]");
+        splice.replace(content.span, &text);
+    }
 }
 
 const HOP_BY_HOP: &str = "it did not accept the form of our request";
@@ -196,7 +232,7 @@ fn bridge_error(edit: &ResponseEdit<'_>, error: &Object, code: i64, mut splice: 
         return Bridged::Refused("its error has too many members to be read");
     };
     let missing_resource = edit.method == Method::ResourcesRead && !uris.is_empty();
-    let mapped = match (edit.client.era(), edit.upstream, code) {
+    let mapped = match (edit.client.era(), edit.upstream.era(), code) {
         (_, _, -32020 | -32022) => return Bridged::Refused(HOP_BY_HOP),
         (Era::Modern, Era::Legacy, -32042) => {
             return match urls(bytes, error) {
@@ -248,7 +284,7 @@ mod tests {
     struct Case {
         method: Method,
         client: Revision,
-        upstream: Era,
+        upstream: Revision,
         space: Option<&'static str>,
         private: bool,
     }
@@ -258,7 +294,7 @@ mod tests {
             Self {
                 method,
                 client: Revision::MODERN,
-                upstream: Era::Modern,
+                upstream: Revision::MODERN,
                 space: None,
                 private: false,
             }
@@ -330,7 +366,7 @@ mod tests {
 
     #[test]
     fn a_modern_client_gets_what_its_era_demands() {
-        let case = |method| Case { upstream: Era::Legacy, ..Case::same(method) };
+        let case = |method| Case { upstream: Revision::LATEST_LEGACY, ..Case::same(method) };
         assert_eq!(
             case(Method::ToolsCall).run(r#"{"jsonrpc":"2.0","id":1,"result":{}}"#).expect("edited"),
             r#"{"jsonrpc":"2.0","id":"c","result":{"resultType":"complete"}}"#
@@ -440,7 +476,7 @@ mod tests {
     #[test]
     fn a_personal_result_is_private_whatever_it_says() {
         let case = |upstream| Case { upstream, private: true, ..Case::same(Method::ResourcesRead) };
-        for upstream in [Era::Legacy, Era::Modern] {
+        for upstream in [Revision::LATEST_LEGACY, Revision::MODERN] {
             let said = r#"{"jsonrpc":"2.0","id":1,"result":{"resultType":"complete","ttlMs":1,"cacheScope" : "public"}}"#;
             let out = case(upstream).run(said).expect("edited");
             assert_eq!(out, said.replace("\"id\":1", "\"id\":\"c\"").replace("public", "private"));
@@ -451,8 +487,8 @@ mod tests {
             );
         }
         let asks = r#"{"jsonrpc":"2.0","id":"c","result":{"resultType":"input_required","requestState":"s"}}"#;
-        assert_eq!(case(Era::Modern).run(asks).expect("edited"), asks);
-        let call = Case { method: Method::ToolsCall, ..case(Era::Modern) };
+        assert_eq!(case(Revision::MODERN).run(asks).expect("edited"), asks);
+        let call = Case { method: Method::ToolsCall, ..case(Revision::MODERN) };
         let done = r#"{"jsonrpc":"2.0","id":"c","result":{"resultType":"complete"}}"#;
         assert_eq!(call.run(done).expect("edited"), done);
     }
@@ -460,7 +496,7 @@ mod tests {
     #[test]
     fn a_legacy_result_is_final_whatever_it_says() {
         let text = r#"{"jsonrpc":"2.0","id":"c","result":{"resultType":"input_required"}}"#;
-        let case = Case { upstream: Era::Legacy, ..Case::same(Method::ToolsCall) };
+        let case = Case { upstream: Revision::LATEST_LEGACY, ..Case::same(Method::ToolsCall) };
         assert_eq!(case.run(text).expect("edited"), text.replace("input_required", "complete"));
         let legacy = Case { client: Revision::LATEST_LEGACY, ..case };
         assert_eq!(legacy.run(text).expect("edited"), text);
@@ -471,7 +507,7 @@ mod tests {
         let error = |code| {
             format!(r#"{{"jsonrpc":"2.0","id":"c","error":{{"message":"m","code":{code}}}}}"#)
         };
-        let case = Case { upstream: Era::Legacy, ..Case::same(Method::ToolsCall) };
+        let case = Case { upstream: Revision::LATEST_LEGACY, ..Case::same(Method::ToolsCall) };
         for (code, mapped) in [
             (-32021, -32603),
             (-32050, -32603),

@@ -1,13 +1,13 @@
 //! One entry of a list: its bytes, what it is known by, and where an edit may become necessary.
 //!
-//! Which edits apply is a question of two eras and of the endpoint; where they would go is found
-//! once, when the list is read.
+//! Which edits apply is a question of two revisions and of the endpoint; where they would go is
+//! found once, when the list is read.
 
 use super::merge::Target;
 use super::param_header::{InvalidAnnotation, ParamHeaders, Survey};
 use crate::mcp::{Era, ListKind, Revision};
 use crate::wire::json::{JsonError, Kind, Member, Object, Span, Value};
-use crate::wire::splice::removals;
+use crate::wire::splice::{Splice, removals};
 use bytes::Bytes;
 use std::fmt;
 use std::sync::Arc;
@@ -37,6 +37,29 @@ impl fmt::Debug for Entry {
     }
 }
 
+/// Where a list comes from, as far as its entries are judged and edited by it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Provenance {
+    /// The revision that it was read in.
+    pub revision: Revision,
+    /// Arguments of its tools are mirrored into headers on their way there, so that we are the
+    /// client that has to leave invalid annotations out (MCP 2026-07-28 server/tools,
+    /// "x-mcp-header": an annotation means nothing on any other transport).
+    pub mirrors: bool,
+}
+
+impl Provenance {
+    /// An upstream that is spoken to over HTTP.
+    pub fn over_http(revision: Revision) -> Self {
+        Self { revision, mirrors: revision.era() == Era::Modern }
+    }
+
+    /// An upstream on a line of its own.
+    pub fn over_lines(revision: Revision) -> Self {
+        Self { revision, mirrors: false }
+    }
+}
+
 /// What only tools have; spans are relative to the tool's bytes.
 #[derive(Debug, Default)]
 struct Tool {
@@ -48,8 +71,15 @@ struct Tool {
     needs_task: bool,
     /// The invalid `x-mcp-header` annotations.
     annotations: Vec<Span>,
-    /// `outputSchema`, if it is one that only the modern era allows.
+    /// The `outputSchema` members.
     output_schema: Vec<Span>,
+    /// The output schema is one that only the modern era allows.
+    is_free: bool,
+    /// Properties of the input schema that are `true` or `false` instead of a schema object, which
+    /// only the modern era allows.
+    input_flags: Vec<(Span, bool)>,
+    /// The same of the output schema.
+    output_flags: Vec<(Span, bool)>,
     /// The URIs of MCP Apps in `_meta`.
     apps: Vec<(Span, String)>,
 }
@@ -115,32 +145,35 @@ impl Entry {
         Target { upstream, name: self.raw.slice_ref(name), headers }
     }
 
-    /// Why the tool must not be offered, if it comes from a source of this era: towards a modern one
-    /// we are the client that has to mirror, whoever asks us. From a legacy source an invalid
-    /// annotation means nothing, and is taken out for modern clients.
-    pub(super) fn fault(&self, source: Era) -> Option<InvalidAnnotation> {
-        self.tool.as_ref().and_then(|tool| tool.fault).filter(|_| source == Era::Modern)
+    /// Why the tool must not be offered. Where nothing is mirrored an invalid annotation means
+    /// nothing, and is taken out for modern clients, who would have to leave the tool out.
+    pub(super) fn fault(&self, from: Provenance) -> Option<InvalidAnnotation> {
+        self.tool.as_ref().and_then(|tool| tool.fault).filter(|_| from.mirrors)
     }
 
     /// Whether a client of this revision could call it. A tool of a legacy source that runs only as
     /// a task (MCP 2025-11-25 basic/utilities/tasks, "Tool-Level Negotiation") would refuse every
-    /// call of a modern client, whose tasks are of another kind.
-    pub(super) fn is_callable(&self, source: Era, client: Revision) -> bool {
+    /// call of a client that has no tasks, or tasks of another kind.
+    pub(super) fn is_callable(&self, from: Provenance, client: Revision) -> bool {
         let needs_task = self.tool.as_ref().is_some_and(|tool| tool.needs_task);
-        !(needs_task && source == Era::Legacy && client.era() == Era::Modern)
+        !(needs_task && from.revision.era() == Era::Legacy && !client.has_tasks())
     }
 
-    /// What to take out of `raw` for a client of another era.
-    pub(super) fn removals(&self, source: Era, client: Revision) -> impl Iterator<Item = Span> {
-        let tool = self.tool.as_deref();
-        let (some, more): (&[Span], &[Span]) = match (tool, source, client.era()) {
-            (Some(tool), Era::Legacy, Era::Modern) => (&tool.execution, &tool.annotations),
-            (Some(tool), Era::Modern, _) if !client.structures_anything() => {
-                (&tool.output_schema, &[])
+    /// Writes down what a client of another revision must find changed; `shift` is where the
+    /// entry stands in what is edited.
+    pub(super) fn fit(&self, from: Provenance, client: Revision, shift: u32, splice: &mut Splice) {
+        let Some(tool) = self.tool.as_deref() else { return };
+        let removed: [&[Span]; 2] = match client.era() {
+            Era::Legacy if client < from.revision => {
+                return tool.downgrade(client, shift, splice);
             }
-            _ => (&[], &[]),
+            Era::Legacy => return,
+            Era::Modern => [
+                if from.revision.era() == Era::Legacy { &tool.execution } else { &[] },
+                if from.mirrors { &[] } else { &tool.annotations },
+            ],
         };
-        some.iter().chain(more).copied()
+        removed.concat().into_iter().for_each(|span| splice.remove(span.shifted(shift)));
     }
 
     /// The URIs of MCP Apps that it names, and where.
@@ -154,9 +187,14 @@ impl Tool {
     fn read(raw: &[u8], object: &Object) -> Result<Self, JsonError> {
         let schemas: Vec<Span> = object.all(raw, "inputSchema").map(|value| value.span).collect();
         let survey = Survey::of(raw, &schemas)?;
-        let mut is_free = false;
+        let (mut is_free, mut output_flags) = (false, Vec::new());
         for value in object.all(raw, "outputSchema") {
             is_free |= !is_object_schema(raw, value)?;
+            output_flags.extend(flags(raw, value)?);
+        }
+        let mut input_flags = Vec::new();
+        for value in object.all(raw, "inputSchema") {
+            input_flags.extend(flags(raw, value)?);
         }
         Ok(Self {
             headers: survey.headers.map(Arc::new),
@@ -164,12 +202,27 @@ impl Tool {
             execution: members(raw, object, "execution"),
             needs_task: needs_task(raw, object)?,
             annotations: survey.removals,
-            output_schema: match is_free {
-                true => members(raw, object, "outputSchema"),
-                false => Vec::new(),
-            },
+            output_schema: members(raw, object, "outputSchema"),
+            is_free,
+            input_flags,
+            output_flags,
             apps: apps(raw, object)?,
         })
+    }
+}
+
+impl Tool {
+    /// Leaves what a legacy client of this revision has a form for.
+    fn downgrade(&self, client: Revision, shift: u32, splice: &mut Splice) {
+        let is_unknown = !client.has_structured_content() || self.is_free;
+        if is_unknown {
+            self.output_schema.iter().for_each(|span| splice.remove(span.shifted(shift)));
+        }
+        let output: &[(Span, bool)] = if is_unknown { &[] } else { &self.output_flags };
+        for (span, allows) in self.input_flags.iter().chain(output) {
+            let schema: &[u8] = if *allows { b"{}" } else { b"{\"not\":{}}" };
+            splice.replace(span.shifted(shift), schema);
+        }
     }
 }
 
@@ -194,6 +247,23 @@ fn is_object_schema(raw: &[u8], schema: Value) -> Result<bool, JsonError> {
     let mut types = schema.all(raw, "type");
     Ok(types.next().is_some_and(|first| first.text(raw).as_deref() == Some("object"))
         && types.next().is_none())
+}
+
+/// The properties of a schema that are no objects: a client of the legacy era that checks what it
+/// reads refuses the whole list for one (MCP 2025-11-25 schema, `Tool.inputSchema.properties`).
+fn flags(raw: &[u8], schema: Value) -> Result<Vec<(Span, bool)>, JsonError> {
+    let mut found = Vec::new();
+    if schema.kind != Kind::Object {
+        return Ok(found);
+    }
+    let schema = Object::read(raw, schema.span)?;
+    for properties in schema.all(raw, "properties").filter(|value| value.kind == Kind::Object) {
+        let properties = Object::read(raw, properties.span)?;
+        let values = properties.members.iter().map(|member| member.value);
+        let values = values.filter(|value| value.kind == Kind::Bool);
+        found.extend(values.map(|value| (value.span, value.is_true(raw))));
+    }
+    Ok(found)
 }
 
 /// What to take out to be without the members of this key.

@@ -2,8 +2,8 @@
 //! of the library's interface.
 
 use super::annotation;
-use super::entry::Entry;
-use super::listing::{Listing, Offer};
+use super::entry::{Entry, Provenance};
+use super::listing::{Listing, Offer, Viewer};
 use super::merge::{Catalog, Source};
 use super::page::{MAX_REMARKS, Page, read_page};
 use super::param_header::{InvalidAnnotation, ParamHeaders, strip_invalid};
@@ -16,9 +16,12 @@ use crate::wire::splice::Splice;
 use bytes::Bytes;
 use std::collections::HashSet;
 use std::sync::Arc;
+use std::time::Duration;
 
-const ERAS: [Era; 2] = [Era::Legacy, Era::Modern];
-const CLIENTS: [Revision; 2] = [Revision::LATEST_LEGACY, Revision::MODERN];
+const LEGACY: Provenance = Provenance { revision: Revision::LATEST_LEGACY, mirrors: false };
+const LINES: Provenance = Provenance { revision: Revision::MODERN, mirrors: false };
+const HTTP: Provenance = Provenance { revision: Revision::MODERN, mirrors: true };
+const CLIENTS: [Revision; 3] = [Revision::V2024_11_05, Revision::LATEST_LEGACY, Revision::MODERN];
 
 /// Lists, from `kind` and raw results, one a line: whatever upstreams write, clients get lists that
 /// are JSON, hold what is routed, and lose nothing else.
@@ -41,7 +44,7 @@ pub fn page(data: &[u8]) {
         assert_eq!(json::decode_string(entry.key_span.of(&entry.raw)).as_deref(), Ok(&*entry.key));
         assert!(json::check(&entry.raw).is_ok_and(|value| value.kind == Kind::Object));
     }
-    for source in ERAS {
+    for source in [LEGACY, LINES, HTTP] {
         for client in CLIENTS {
             alone(&listing, source, client);
             merged(&listing, source, client);
@@ -69,11 +72,12 @@ fn read_ours(kind: ListKind, result: &[u8]) -> Page {
 }
 
 /// The list of an upstream alone, for everybody and where policy has its say.
-fn alone(listing: &Listing, source: Era, client: Revision) {
+fn alone(listing: &Listing, source: Provenance, client: Revision) {
     let odd = |name: &str| name.len() % 2 == 1;
     for allows in [&|_: &str| true, &odd as &dyn Fn(&str) -> bool] {
         for personal in [false, true] {
-            let out = render_single(listing, source, client, personal, allows);
+            let viewer = Viewer { revision: client, personal };
+            let out = render_single(listing, source, viewer, Duration::ZERO, allows);
             let page = read_ours(listing.kind, &out);
             assert!(
                 client.era() == Era::Legacy || page.private || !personal,
@@ -82,8 +86,9 @@ fn alone(listing: &Listing, source: Era, client: Revision) {
             alone_shows(listing, &page, source, client, allows);
         }
     }
-    if (source, client.era()) == (Era::Legacy, Era::Legacy) {
-        let out = render_single(listing, source, client, false, &|_| true);
+    if source.revision == client && client.era() == Era::Legacy {
+        let viewer = Viewer::anyone(client);
+        let out = render_single(listing, source, viewer, Duration::MAX, &|_| true);
         assert!(listing.single.as_ref().is_none_or(|own| *own == out), "as it came");
     }
 }
@@ -91,13 +96,13 @@ fn alone(listing: &Listing, source: Era, client: Revision) {
 fn alone_shows(
     listing: &Listing,
     page: &Page,
-    source: Era,
+    source: Provenance,
     client: Revision,
     allows: &dyn Fn(&str) -> bool,
 ) {
     let is_modern = client.era() == Era::Modern;
     let is_allowed = |entry: &Entry| listing.kind != ListKind::Tools || allows(&entry.key);
-    let is_valid = |entry: &Entry| !is_modern || entry.fault(Era::Modern).is_none();
+    let is_valid = |entry: &Entry| !is_modern || entry.fault(HTTP).is_none();
     assert!(page.entries.iter().all(|entry| is_allowed(entry) && is_valid(entry)));
     let shown: HashSet<&str> = page.entries.iter().map(|entry| entry.key.as_str()).collect();
     for entry in &listing.entries {
@@ -108,12 +113,12 @@ fn alone_shows(
     }
 }
 
-fn merged(listing: &Arc<Listing>, era: Era, client: Revision) {
+fn merged(listing: &Arc<Listing>, from: Provenance, client: Revision) {
     let mut offer = Offer::default();
     offer.set(listing.kind, Some(Arc::clone(listing)));
     let source = |slug| Source {
         slug,
-        era,
+        from,
         offer: &offer,
         enabled_tools: None,
         disabled_tools: &[],
@@ -121,11 +126,14 @@ fn merged(listing: &Arc<Listing>, era: Era, client: Revision) {
     };
     let catalog = Catalog::merge(&[source("a"), source("b")], "__");
     assert!(!catalog.differs(&catalog, listing.kind));
-    let page = read_ours(listing.kind, &catalog.render(listing.kind, client));
+    let page = read_ours(
+        listing.kind,
+        &catalog.render(listing.kind, Viewer::anyone(client), &|_| Duration::ZERO),
+    );
     let mut seen = HashSet::new();
     for entry in &page.entries {
         assert!(seen.insert(entry.key.clone()), "one name, one entry");
-        assert!(client.era() == Era::Legacy || entry.fault(Era::Modern).is_none());
+        assert!(client.era() == Era::Legacy || entry.fault(HTTP).is_none());
         let own = match listing.kind {
             ListKind::Tools => catalog.tool(&entry.key).map(|target| target.name.clone()),
             ListKind::Prompts => catalog.prompt(&entry.key).map(|target| target.name.clone()),
@@ -137,7 +145,7 @@ fn merged(listing: &Arc<Listing>, era: Era, client: Revision) {
         let own = json::decode_string(&own).expect("a text");
         assert!(listing.get(&own).is_some(), "to what the upstream has");
     }
-    let mine = |entry: &&Entry| entry.is_callable(era, client);
+    let mine = |entry: &&Entry| entry.is_callable(from, client);
     let callable = listing.entries.iter().filter(mine).count();
     assert!(page.entries.len() + catalog.findings().len() >= callable * 2, "nothing goes untold");
     for finding in catalog.findings() {

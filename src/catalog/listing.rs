@@ -3,13 +3,36 @@
 use super::entry::Entry;
 use super::merge::Target;
 use super::page::Page;
-use crate::mcp::ListKind;
+use crate::mcp::{ListKind, Revision};
 use crate::wire::json::{self, Member, Object, Span};
 use crate::wire::splice::Splice;
 use bytes::Bytes;
 use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
+
+/// Whom a list is shown to.
+#[derive(Clone, Copy, Debug)]
+pub struct Viewer {
+    /// The revision that is spoken with it.
+    pub revision: Revision,
+    /// What clients get depends on who they are, so that nobody may cache it for another.
+    pub personal: bool,
+}
+
+impl Viewer {
+    /// One of whom only the revision matters.
+    pub fn anyone(revision: Revision) -> Self {
+        Self { revision, personal: false }
+    }
+}
+
+/// What is left of a time to live, in milliseconds. An age counts in whole seconds, so that what
+/// was only just read is shown as it is.
+pub(super) fn left(ttl_ms: u64, age: Duration) -> u64 {
+    ttl_ms.saturating_sub(age.as_secs().saturating_mul(1000))
+}
 
 /// A list, with nothing changed.
 pub struct Listing {

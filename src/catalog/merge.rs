@@ -7,9 +7,9 @@
 //! find their way too. What one source offers never hides another's but by the settled rule for
 //! equal names: the first in configuration order has it.
 
-use super::entry::Entry;
+use super::entry::{Entry, Provenance};
 use super::finding::Finding;
-use super::listing::{Listing, Offer};
+use super::listing::{Listing, Offer, Viewer, left};
 use super::namespace::{NAME_CHARS, prefixed};
 use super::param_header::ParamHeaders;
 use crate::base::label::Label;
@@ -21,14 +21,15 @@ use bytes::Bytes;
 use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 /// One upstream as it is merged.
 #[derive(Clone, Copy, Debug)]
 pub struct Source<'a> {
     /// What its names and URIs are marked with.
     pub slug: &'a str,
-    /// The era that its lists were read in.
-    pub era: Era,
+    /// Where its lists come from.
+    pub from: Provenance,
     /// Its lists.
     pub offer: &'a Offer,
     /// Whether they are those of a connection that stands.
@@ -73,7 +74,7 @@ impl fmt::Debug for Catalog {
 
 struct Origin {
     slug: String,
-    era: Era,
+    from: Provenance,
 }
 
 /// One merged list.
@@ -83,17 +84,16 @@ struct Merged {
     is_offered: bool,
     shown: Vec<Shown>,
     by_name: HashMap<Arc<str>, usize>,
-    cache: Option<Cache>,
+    /// What each source that has this list says of caching it.
+    caches: Vec<(usize, Cache)>,
     /// A source is not there.
     short_lived: bool,
-    /// As modern clients get it, once somebody has asked.
-    modern: OnceLock<Bytes>,
-    /// The same for legacy clients.
-    legacy: OnceLock<Bytes>,
+    /// As clients of each revision get it, once somebody has asked.
+    rendered: [OnceLock<Bytes>; Revision::ALL.len()],
 }
 
-/// How long and for whom a merged list may be cached: what holds for every source.
-#[derive(Clone, Copy)]
+/// How long and for whom a list may be cached.
+#[derive(Clone, Copy, PartialEq, Eq)]
 struct Cache {
     ttl_ms: u64,
     private: bool,
@@ -115,7 +115,8 @@ impl Catalog {
             let mut merging = Merging { kind, sources, separator, findings: &mut findings };
             merging.run()
         });
-        let origin = |source: &Source<'_>| Origin { slug: source.slug.to_owned(), era: source.era };
+        let origin =
+            |source: &Source<'_>| Origin { slug: source.slug.to_owned(), from: source.from };
         let slugs = sources.iter().enumerate().map(|(at, source)| (source.slug.to_owned(), at));
         Self {
             sources: sources.iter().map(origin).collect(),
@@ -161,21 +162,32 @@ impl Catalog {
         let same = |(a, b): (&Shown, &Shown)| {
             a.seen == b.seen
                 && a.entry.raw == b.entry.raw
-                && self.era(a.target.upstream) == other.era(b.target.upstream)
+                && self.from(a.target.upstream) == other.from(b.target.upstream)
         };
         one.is_offered != two.is_offered
             || one.shown.len() != two.shown.len()
             || !one.shown.iter().zip(&two.shown).all(same)
     }
 
-    /// The result of listing it all: one page, as raw JSON.
-    pub fn render(&self, kind: ListKind, client: Revision) -> Bytes {
-        let merged = self.merged(kind);
-        let cached = match client.era() {
-            Era::Modern => &merged.modern,
-            Era::Legacy => &merged.legacy,
+    /// The result of listing it all: one page, as raw JSON. `age` is how long ago the list of a
+    /// source was read.
+    pub fn render(&self, kind: ListKind, viewer: Viewer, age: &dyn Fn(usize) -> Duration) -> Bytes {
+        let (merged, client) = (self.merged(kind), viewer.revision);
+        let at = Revision::ALL.iter().position(|revision| *revision == client);
+        let cached = match at.and_then(|at| merged.rendered.get(at)) {
+            Some(rendered) => rendered.get_or_init(|| self.write(kind, client)).clone(),
+            None => self.write(kind, client),
         };
-        cached.get_or_init(|| self.write(kind, client)).clone()
+        if client.era() == Era::Legacy {
+            return cached;
+        }
+        let (usual, now) = (merged.cache(&|_| Duration::ZERO), merged.cache(age));
+        let now = Cache { private: now.private || viewer.personal, ..now };
+        if now == usual {
+            return cached;
+        }
+        let body = cached.len().saturating_sub(about(usual).len());
+        Bytes::from([cached.get(..body).unwrap_or_default(), about(now).as_bytes()].concat())
     }
 
     fn merged(&self, kind: ListKind) -> &Merged {
@@ -187,8 +199,8 @@ impl Catalog {
         }
     }
 
-    fn era(&self, upstream: usize) -> Option<Era> {
-        self.sources.get(upstream).map(|source| source.era)
+    fn from(&self, upstream: usize) -> Option<Provenance> {
+        self.sources.get(upstream).map(|source| source.from)
     }
 
     fn write(&self, kind: ListKind, client: Revision) -> Bytes {
@@ -197,7 +209,7 @@ impl Catalog {
         let start = out.len();
         for shown in &merged.shown {
             let source = self.sources.get(shown.target.upstream);
-            let Some(source) = source.filter(|s| shown.entry.is_callable(s.era, client)) else {
+            let Some(source) = source.filter(|s| shown.entry.is_callable(s.from, client)) else {
                 continue;
             };
             if out.len() > start {
@@ -206,21 +218,25 @@ impl Catalog {
             out.extend_from_slice(&shown.write(source, client));
         }
         out.push(b']');
-        if client.era() == Era::Modern {
-            let cache = merged.cache.unwrap_or(Cache { ttl_ms: 0, private: true });
-            let scope = if cache.private { "private" } else { "public" };
-            let about = format!(
-                ",\"resultType\":\"complete\",\"ttlMs\":{},\"cacheScope\":\"{scope}\",\
-                 \"_meta\":{{\"{}\":{}}}",
-                if merged.short_lived { 0 } else { cache.ttl_ms },
-                meta::SERVER_INFO,
-                meta::OURSELVES
-            );
-            out.extend_from_slice(about.as_bytes());
-        }
-        out.push(b'}');
+        let end = match client.era() {
+            Era::Modern => about(merged.cache(&|_| Duration::ZERO)),
+            Era::Legacy => "}".to_owned(),
+        };
+        out.extend_from_slice(end.as_bytes());
         Bytes::from(out)
     }
+}
+
+/// The end of a result for a modern client.
+fn about(cache: Cache) -> String {
+    let scope = if cache.private { "private" } else { "public" };
+    format!(
+        ",\"resultType\":\"complete\",\"ttlMs\":{},\"cacheScope\":\"{scope}\",\
+         \"_meta\":{{\"{}\":{}}}}}",
+        cache.ttl_ms,
+        meta::SERVER_INFO,
+        meta::OURSELVES
+    )
 }
 
 impl Merged {
@@ -228,17 +244,22 @@ impl Merged {
         self.shown.get(*self.by_name.get(name)?).map(|shown| &shown.target)
     }
 
-    /// A list of one more source: what may be cached is what every one allows.
-    fn restrict(&mut self, era: Era, listing: &Listing) {
-        let own = match (era, listing.ttl_ms) {
+    /// A list of one more source.
+    fn restrict(&mut self, upstream: usize, from: Provenance, listing: &Listing) {
+        let own = match (from.revision.era(), listing.ttl_ms) {
             (Era::Modern, Some(ttl_ms)) => Cache { ttl_ms, private: listing.private },
             _ => Cache { ttl_ms: 0, private: true },
         };
         self.is_offered = true;
-        self.cache = Some(self.cache.map_or(own, |so_far| Cache {
-            ttl_ms: so_far.ttl_ms.min(own.ttl_ms),
-            private: so_far.private || own.private,
-        }));
+        self.caches.push((upstream, own));
+    }
+
+    /// What may be cached is what every source allows.
+    fn cache(&self, age: &dyn Fn(usize) -> Duration) -> Cache {
+        let ttl = self.caches.iter().map(|(upstream, own)| left(own.ttl_ms, age(*upstream)));
+        let private = self.caches.is_empty() || self.caches.iter().any(|(_, own)| own.private);
+        let ttl_ms = if self.short_lived { 0 } else { ttl.min().unwrap_or_default() };
+        Cache { ttl_ms, private }
     }
 }
 
@@ -252,7 +273,7 @@ impl Shown {
                 splice.replace(span, &json::string_token(&seen));
             }
         }
-        self.entry.removals(source.era, client).for_each(|span| splice.remove(span));
+        self.entry.fit(source.from, client, 0, &mut splice);
         splice.apply(&self.entry.raw)
     }
 }
@@ -274,7 +295,7 @@ impl<'a> Merging<'a, '_> {
                 merged.short_lived = true;
             }
             let Some(listing) = source.offer.get(self.kind) else { continue };
-            merged.restrict(source.era, listing);
+            merged.restrict(upstream, source.from, listing);
             let tools = (self.kind == ListKind::Tools).then(|| Choice::of(source));
             for entry in &listing.entries {
                 if tools.as_ref().is_none_or(|tools| tools.allows(&entry.key)) {
@@ -286,7 +307,7 @@ impl<'a> Merging<'a, '_> {
     }
 
     fn add(&mut self, merged: &mut Merged, upstream: usize, source: &Source<'a>, entry: &Entry) {
-        if let Some(fault) = entry.fault(source.era) {
+        if let Some(fault) = entry.fault(source.from) {
             let (slug, name) = (Label::new(source.slug), Label::new(&entry.key));
             self.findings.push(Finding::InvalidAnnotation { slug, name, fault });
             return;
@@ -385,12 +406,19 @@ mod tests {
     fn source<'a>(slug: &'a str, offer: &'a Offer) -> Source<'a> {
         Source {
             slug,
-            era: Era::Modern,
+            from: Provenance::over_http(Revision::MODERN),
             offer,
             is_current: true,
             enabled_tools: None,
             disabled_tools: &[],
         }
+    }
+
+    const LEGACY: Provenance = Provenance { revision: Revision::LATEST_LEGACY, mirrors: false };
+
+    /// The age of what was only just read.
+    fn new(_: usize) -> Duration {
+        Duration::ZERO
     }
 
     fn found(catalog: &Catalog) -> Vec<String> {
@@ -453,7 +481,7 @@ mod tests {
         let catalog = Catalog::merge(&[source], "__");
         let offered = ["a", "b", "c"].map(|name| catalog.tool(&format!("s__{name}")).is_some());
         assert_eq!(offered, [true, false, false]);
-        let out = catalog.render(ListKind::Tools, Revision::LATEST_LEGACY);
+        let out = catalog.render(ListKind::Tools, Viewer::anyone(Revision::LATEST_LEGACY), &new);
         assert_eq!(out, r#"{"tools":[{"name":"s__a"}]}"#);
     }
 
@@ -467,7 +495,7 @@ mod tests {
         let line = "tool \"t\u{fffd}\" of upstream \"s\" is left out: x-mcp-header stands at a \
                     property that is no string, integer or boolean";
         assert_eq!(found(&catalog), [line]);
-        let legacy = Source { era: Era::Legacy, ..source("s", &bad) };
+        let legacy = Source { from: LEGACY, ..source("s", &bad) };
         let catalog = Catalog::merge(&[legacy], "__");
         let headers = catalog.tool("s__t\n").and_then(|tool| tool.headers.clone()).expect("one");
         let schema = br#"{"properties":{"a":{"type":"string","x-mcp-header":"A"}}}"#;
@@ -481,7 +509,7 @@ mod tests {
         let gone = Offer::default();
         let missing = Source { is_current: false, ..source("b", &gone) };
         let merged = Catalog::merge(&[source("a", &there), missing], "__");
-        let rendered = merged.render(ListKind::Tools, Revision::MODERN);
+        let rendered = merged.render(ListKind::Tools, Viewer::anyone(Revision::MODERN), &new);
         let text = String::from_utf8_lossy(&rendered).into_owned();
         assert!(text.contains(r#""ttlMs":0,"cacheScope":"public""#), "{text}");
     }
@@ -493,7 +521,7 @@ mod tests {
         let private = tools(r#"{"tools":[],"ttlMs":7,"cacheScope":"private"}"#);
         let silent = tools(r#"{"tools":[],"cacheScope":"public"}"#);
         let none = Offer::default();
-        let legacy = Source { era: Era::Legacy, ..source("l", &nine) };
+        let legacy = Source { from: LEGACY, ..source("l", &nine) };
         let [nine, five, private, silent, none] =
             [&nine, &five, &private, &silent, &none].map(|offer| source("s", offer));
         for (sources, ttl, scope) in [
@@ -506,7 +534,11 @@ mod tests {
             (&[none], 0, "private"),
             (&[], 0, "private"),
         ] {
-            let out = Catalog::merge(sources, "__").render(ListKind::Tools, Revision::MODERN);
+            let out = Catalog::merge(sources, "__").render(
+                ListKind::Tools,
+                Viewer::anyone(Revision::MODERN),
+                &new,
+            );
             let want = format!(
                 r#"{{"tools":[],"resultType":"complete","ttlMs":{ttl},"cacheScope":"{scope}","_meta""#
             );

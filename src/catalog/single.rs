@@ -1,33 +1,35 @@
 //! The lists of one upstream alone, for `/mcp/{name}`: its own bytes, but for what the eras or the
 //! operator's policy change.
 
-use super::entry::Entry;
-use super::listing::Listing;
+use super::entry::{Entry, Provenance};
+use super::listing::{Listing, Viewer, left};
 use crate::mcp::{Era, ListKind, Revision};
 use crate::wire::json::Span;
 use crate::wire::splice::{Splice, removals};
 use bytes::Bytes;
+use std::time::Duration;
 
 /// What a complete result of the modern era has, and what it means where a legacy one says nothing.
 const MODERN_MEMBERS: [(&str, &str); 3] =
     [("resultType", "\"complete\""), ("ttlMs", "0"), ("cacheScope", "\"private\"")];
 
-/// The raw result of listing, for one client. `source` is the era that the list was read in,
-/// `personal` whether what clients get depends on who they are, `allows` whether a tool (by the
-/// upstream's own name) exists for this one. Where nothing changes it is the upstream's own bytes.
+/// The raw result of listing, for one client. `age` is how long ago it was read, `allows` whether a
+/// tool (by the upstream's own name) exists for this one. Where nothing changes it is the
+/// upstream's own bytes.
 pub fn render_single(
     listing: &Listing,
-    source: Era,
-    client: Revision,
-    personal: bool,
+    from: Provenance,
+    viewer: Viewer,
+    age: Duration,
     allows: &dyn Fn(&str) -> bool,
 ) -> Bytes {
     let mut splice = Splice::new();
     if listing.kind == ListKind::Tools {
-        edit_tools(&mut splice, listing, source, client, allows);
+        edit_tools(&mut splice, listing, from, viewer.revision, allows);
     }
-    if client.era() == Era::Modern {
-        edit_members(&mut splice, listing, source, personal);
+    if viewer.revision.era() == Era::Modern {
+        edit_members(&mut splice, listing, from.revision.era(), viewer.personal);
+        edit_ttl(&mut splice, listing, age);
     }
     if splice.is_empty() { listing.whole.clone() } else { splice.apply(&listing.whole) }
 }
@@ -35,22 +37,31 @@ pub fn render_single(
 fn edit_tools(
     splice: &mut Splice,
     listing: &Listing,
-    source: Era,
+    from: Provenance,
     client: Revision,
     allows: &dyn Fn(&str) -> bool,
 ) {
     let all = listing.elements();
     let is_shown = |tool: &&Entry| {
-        allows(&tool.key) && tool.fault(source).is_none() && tool.is_callable(source, client)
+        allows(&tool.key) && tool.fault(from).is_none() && tool.is_callable(from, client)
     };
     let shown: Vec<bool> = all.iter().map(is_shown).collect();
     for (tool, _) in all.iter().zip(&shown).filter(|(_, shown)| **shown) {
-        let here = tool.removals(source, client).map(|span| span.shifted(tool.at.start));
-        here.for_each(|span| splice.remove(span));
+        tool.fit(from, client, tool.at.start, splice);
     }
     let items: Vec<Span> = all.iter().map(|tool| tool.at).collect();
     let gone = removals(&items, |index| shown.get(index).copied().unwrap_or_default());
     gone.into_iter().for_each(|span| splice.remove(span));
+}
+
+/// What was good for a minute 50 seconds ago is good for 10 more.
+fn edit_ttl(splice: &mut Splice, listing: &Listing, age: Duration) {
+    let own = listing.object.value(&listing.whole, "ttlMs");
+    let (Some(own), Some(ttl_ms)) = (own, listing.ttl_ms) else { return };
+    let left = left(ttl_ms, age);
+    if left != ttl_ms {
+        splice.replace(own.span, left.to_string().as_bytes());
+    }
 }
 
 /// The members of the result for a modern client.

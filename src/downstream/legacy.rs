@@ -40,15 +40,13 @@ pub async fn begin(
     let revision = params.negotiate();
     let description = front.relay.describe(permit, endpoint).await.map_err(|r| (200, r))?;
     let session = front.sessions.open(
-        (endpoint, revision, params.capabilities),
+        (endpoint, revision, params.capabilities, params.extensions),
         &front.relay.hub,
         &front.relay.world(),
     );
     let full = || (503, Rejected::new(Code::Internal, "too many sessions are open"));
     let session = session.ok_or_else(full)?;
-    let (capabilities, instructions) =
-        (&description.capabilities, description.instructions.as_deref());
-    let result = initialize::initialize_result(revision, capabilities, instructions);
+    let result = initialize::initialize_result(revision, &description);
     Ok((session, Answer::result(&request.id, result)))
 }
 
@@ -133,9 +131,10 @@ pub async fn serve(
         Rejected::new(Code::MethodNotFound, text)
     })?;
     let (revision, level) = (session.revision, session.level());
-    let (capabilities, number) = (session.capabilities, Some(session.number));
-    let outlet = Some(Arc::clone(&session.outlet));
-    let caller = Caller { revision, level, streams, capabilities, session: number, outlet };
+    let (capabilities, extensions) = (session.capabilities, session.extensions.clone());
+    let (number, outlet) = (Some(session.number), Some(Arc::clone(&session.outlet)));
+    let caller =
+        Caller { revision, level, streams, capabilities, extensions, session: number, outlet };
     let endpoint = session.endpoint;
     let empty = || Served::Now(Answer::result(&request.id, Bytes::from_static(b"{}")));
     match method.route() {

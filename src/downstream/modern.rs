@@ -4,7 +4,7 @@
 use crate::base::label::Label;
 use crate::bridge::{initialize, listen, notification, task};
 use crate::downstream::http::Front;
-use crate::mcp::{ClientCapabilities, LogLevel, Method, Revision, Routing, meta};
+use crate::mcp::{ClientCapabilities, Extensions, LogLevel, Method, Revision, Routing, meta};
 use crate::oauth::Permit;
 use crate::relay::{Answer, Caller, Endpoint, Exchange, Hub, Outlet};
 use crate::task::join;
@@ -74,7 +74,9 @@ fn caller(method: Method, request: &Request, streams: bool) -> Result<Caller, Re
         ClientCapabilities::default()
     };
     let (revision, session, outlet) = (Revision::MODERN, None, None);
-    Ok(Caller { revision, level, streams, capabilities, session, outlet })
+    // those of a modern client stand in its request, which stays as it is
+    let extensions = Extensions::default();
+    Ok(Caller { revision, level, streams, capabilities, extensions, session, outlet })
 }
 
 /// What the client can be asked for because of this request. Most declare nothing.
@@ -130,9 +132,7 @@ pub fn unsupported(requested: &str) -> Rejected {
 
 async fn discover(front: &Front, permit: &Permit, endpoint: Endpoint) -> Result<Vec<u8>, Rejected> {
     let description = front.relay.describe(permit, endpoint).await?;
-    let (capabilities, instructions) =
-        (&description.capabilities, description.instructions.as_deref());
-    Ok(initialize::discover_result(capabilities, instructions))
+    Ok(initialize::discover_result(&description))
 }
 
 /// A listen stream; dropping it ends its subscriptions.

@@ -6,7 +6,7 @@
 use crate::bridge::listen::Filter;
 use crate::bridge::question::Reply;
 use crate::downstream::replay::{Frame, Reader, Replay, STANDING};
-use crate::mcp::{ClientCapabilities, LogLevel, Revision};
+use crate::mcp::{ClientCapabilities, Extensions, LogLevel, Revision};
 use crate::relay::{Asked, Cancel, Endpoint, Exchange, Hub, Outlet, Step, World};
 use crate::sys::random::Random;
 use crate::task::Scope;
@@ -34,7 +34,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 /// What a session is opened with: where, in which revision, by a client that can do what.
-pub type Opened = (Endpoint, Revision, ClientCapabilities);
+pub type Opened = (Endpoint, Revision, ClientCapabilities, Extensions);
 
 /// Digits of what the event ids of one session have in common.
 const TAG: usize = 16;
@@ -55,6 +55,8 @@ pub struct Session {
     pub revision: Revision,
     /// What the client can be asked for.
     pub capabilities: ClientCapabilities,
+    /// The extensions that it supports.
+    pub extensions: Extensions,
     /// What its GET stream will bring.
     pub outlet: Arc<Outlet>,
     /// What its streams have said.
@@ -84,7 +86,7 @@ impl Session {
     fn new(
         id: String,
         number: u64,
-        (endpoint, revision, capabilities): Opened,
+        (endpoint, revision, capabilities, extensions): Opened,
         replay: Replay,
     ) -> Self {
         let outlet = Arc::new(Outlet::new(endpoint, None, Filter::all_lists()));
@@ -100,7 +102,7 @@ impl Session {
             next_id: 1,
         };
         let (replay, state) = (Arc::new(replay), Mutex::new(state));
-        Self { id, number, endpoint, revision, capabilities, outlet, replay, state }
+        Self { id, number, endpoint, revision, capabilities, extensions, outlet, replay, state }
     }
 
     /// The least level of log messages that the client has asked for.

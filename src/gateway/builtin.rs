@@ -4,6 +4,7 @@
 //! It is spoken to like every other upstream, as lines over memory, and is a peer for tests.
 
 use crate::base::limits::Limits;
+use crate::catalog::listing::Viewer;
 use crate::gateway::status_json;
 use crate::mcp::{ListKind, Method, Revision, Routing, meta};
 use crate::relay::World;
@@ -14,6 +15,7 @@ use crate::wire::jsonrpc::{Code, Message, Rejected, Request};
 use crate::wire::line::LineDecoder;
 use bytes::BytesMut;
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
 use tokio::sync::watch;
 
@@ -130,7 +132,9 @@ fn search(request: &Request, world: &World) -> Result<String, Rejected> {
     let query = arguments.as_ref().and_then(|object| object.text(bytes, "query"));
     let query = query.ok_or_else(expected)?.to_lowercase();
     let words: Vec<&str> = query.split_whitespace().collect();
-    let listed = world.catalog.render(ListKind::Tools, Revision::MODERN);
+    let listed = world
+        .catalog
+        .render(ListKind::Tools, Viewer::anyone(Revision::MODERN), &|_| Duration::ZERO);
     let mut found = Vec::new();
     for tool in tools(&listed) {
         let field = |key| tool.text(&listed, key).unwrap_or_default().to_lowercase();

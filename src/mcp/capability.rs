@@ -1,6 +1,6 @@
 //! What a server says that it can do: read from upstreams, united, and said to clients.
 
-use crate::mcp::{Era, ListKind, Revision, meta};
+use crate::mcp::{Era, Extensions, ListKind, Revision, meta};
 use crate::wire::json::{Kind, Object, Value};
 
 /// A list, and whether its changes are announced.
@@ -27,8 +27,8 @@ pub struct Tasks {
     pub cancel: bool,
 }
 
-/// `ServerCapabilities`, as far as they can be relayed. `experimental` and extensions other than
-/// tasks are not.
+/// `ServerCapabilities`, as far as they can be relayed: `experimental` is not, and extensions other
+/// than tasks are kept apart ([`Extensions`]).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ServerCapabilities {
     /// There are tools.
@@ -151,7 +151,7 @@ impl ServerCapabilities {
 
     /// As the JSON object that a server says it with to a client of this revision: tasks are those
     /// of the revision or none, the rest is said alike.
-    pub fn to_json(&self, revision: Revision) -> String {
+    pub fn to_json(&self, revision: Revision, extensions: &Extensions) -> String {
         let mut parts = Vec::new();
         let flags = |pairs: &[(&str, bool)]| {
             let set: Vec<String> = pairs
@@ -177,24 +177,22 @@ impl ServerCapabilities {
         if self.logging {
             parts.push("\"logging\":{}".to_owned());
         }
-        parts.extend(self.tasks_json(revision));
+        parts.extend(self.tasks_json().filter(|_| revision.has_tasks()));
+        let tasks = (self.task_extension && revision.era() == Era::Modern)
+            .then(|| format!("\"{}\":{{}}", meta::TASKS));
+        let extensions: Vec<&str> = extensions.members().chain(tasks.as_deref()).collect();
+        if !extensions.is_empty() {
+            parts.push(format!("\"extensions\":{{{}}}", extensions.join(",")));
+        }
         format!("{{{}}}", parts.join(","))
     }
 
-    /// The member that says which tasks there are, if there are any of this revision.
-    fn tasks_json(&self, revision: Revision) -> Option<String> {
-        match self.tasks {
-            _ if revision.era() == Era::Modern => {
-                let extensions = format!("\"extensions\":{{\"{}\":{{}}}}", meta::TASKS);
-                self.task_extension.then_some(extensions)
-            }
-            Some(Tasks { cancel }) if revision.has_tasks() => {
-                let cancel = if cancel { "\"cancel\":{}," } else { "" };
-                let requests = "\"requests\":{\"tools\":{\"call\":{}}}";
-                Some(format!("\"tasks\":{{{cancel}{requests}}}"))
-            }
-            _ => None,
-        }
+    /// The member that says which tasks of 2025-11-25 there are.
+    fn tasks_json(&self) -> Option<String> {
+        let Tasks { cancel } = self.tasks?;
+        let cancel = if cancel { "\"cancel\":{}," } else { "" };
+        let requests = "\"requests\":{\"tools\":{\"call\":{}}}";
+        Some(format!("\"tasks\":{{{cancel}{requests}}}"))
     }
 }
 
@@ -210,7 +208,7 @@ mod tests {
         let object = Object::read(text, json::check(text).expect("json").span).expect("an object");
         let capabilities = ServerCapabilities::read(text, &object, Revision::MODERN);
         assert_eq!(
-            capabilities.to_json(Revision::MODERN),
+            capabilities.to_json(Revision::MODERN, &Extensions::default()),
             r#"{"tools":{"listChanged":true},"resources":{"subscribe":true},"logging":{}}"#
         );
         assert!(capabilities.subscribes() && !capabilities.has(ListKind::Prompts));
@@ -233,8 +231,8 @@ mod tests {
                 Revision::V2025_11_25 => core,
                 _ => "{}",
             };
-            assert_eq!(read(revision).to_json(revision), said);
-            assert_eq!(both.to_json(revision), said);
+            assert_eq!(read(revision).to_json(revision, &Extensions::default()), said);
+            assert_eq!(both.to_json(revision, &Extensions::default()), said);
         }
         let half = br#"{"tasks":{"requests":{"tools":{}}}}"#;
         let object = Object::read(half, json::check(half).expect("json").span).expect("an object");

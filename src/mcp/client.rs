@@ -1,6 +1,6 @@
 //! What a client says that it can be asked for: read from clients, said to upstreams.
 
-use crate::mcp::{Era, Method, Revision};
+use crate::mcp::{Era, Extensions, Method, Revision};
 use crate::wire::json::{Kind, Object, Value};
 
 /// Sampling, and what of it is understood besides plain messages.
@@ -96,7 +96,7 @@ impl ClientCapabilities {
 
     /// The `capabilities` object for a server of this era. `listChanged` of roots is never said:
     /// changes of roots are not relayed.
-    pub fn to_json(&self, _: Era) -> String {
+    pub fn to_json(&self, _: Era, extensions: &Extensions) -> String {
         let flags = |flags: &[(&str, bool)]| {
             let set = flags.iter().filter(|(_, set)| *set);
             let set: Vec<String> = set.map(|(name, _)| format!("\"{name}\":{{}}")).collect();
@@ -113,6 +113,7 @@ impl ClientCapabilities {
         if self.roots {
             parts.push("\"roots\":{}".to_owned());
         }
+        parts.extend(extensions.to_json());
         format!("{{{}}}", parts.join(","))
     }
 }
@@ -137,7 +138,7 @@ mod tests {
             r#"{"sampling":{"tools":{},"context":{}},"elicitation":{"form":{},"url":{}},"roots":{}}"#,
             r#"{"elicitation":{"url":{}}}"#,
         ] {
-            assert_eq!(read(text).to_json(Era::Modern), text);
+            assert_eq!(read(text).to_json(Era::Modern, &Extensions::default()), text);
         }
         assert_eq!(
             read(r#"{"elicitation":{}}"#).elicitation.map(|e| (e.form, e.url)),
@@ -152,7 +153,9 @@ mod tests {
             r#"{"sampling":{"tools":{},"context":{}},"elicitation":{"form":{},"url":{}},"roots":{}}"#,
         );
         let by_url = read(r#"{"elicitation":{"url":{}}}"#);
-        let within = |all: ClientCapabilities, revision| all.within(revision).to_json(Era::Modern);
+        let within = |all: ClientCapabilities, revision| {
+            all.within(revision).to_json(Era::Modern, &Extensions::default())
+        };
         assert_eq!(all.within(Revision::V2025_11_25), all);
         assert_eq!(all.within(Revision::MODERN), all);
         assert_eq!(

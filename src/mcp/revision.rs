@@ -79,7 +79,7 @@ impl Revision {
         self >= Self::V2025_03_26
     }
 
-    /// Whether results may hold `resource_link` content, and structured content besides.
+    /// Whether results may hold `resource_link` content.
     pub fn has_resource_links(self) -> bool {
         self >= Self::V2025_06_18
     }
@@ -93,6 +93,11 @@ impl Revision {
     /// several choices, sampling with tools and with several blocks of content in one message.
     pub fn asks_in_full(self) -> bool {
         self >= Self::V2025_11_25
+    }
+
+    /// Whether results may hold structured content, and tools an output schema.
+    pub fn has_structured_content(self) -> bool {
+        self >= Self::V2025_06_18
     }
 
     /// Whether tasks are part of it: later they are an extension, of another kind.

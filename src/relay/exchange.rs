@@ -482,7 +482,7 @@ impl Exchange {
             id: self.ends.id.token(),
             method: self.ends.method,
             client: self.ends.client,
-            upstream: self.ends.spoken.era(),
+            upstream: self.ends.spoken,
             space: self.ends.prefixed.then(|| self.ends.upstream.slug()),
             private: self.ends.personal,
             task: task.as_deref(),

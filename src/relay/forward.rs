@@ -1,11 +1,14 @@
 //! From a client's request to the upstream that serves it.
 
-use crate::bridge::initialize::{merge_instructions, set_level_request};
+use crate::bridge::initialize::{Description, merge_instructions, set_level_request};
 use crate::bridge::request::{self, RequestEdit, Retry, Stamp};
+use crate::catalog::listing::Viewer;
 use crate::catalog::param_header::ParamHeaders;
 use crate::catalog::single::render_single;
 use crate::mcp::capability::ServerCapabilities;
-use crate::mcp::{ClientCapabilities, Era, ListKind, LogLevel, Method, Revision, Routing};
+use crate::mcp::{
+    ClientCapabilities, Era, Extensions, ListKind, LogLevel, Method, Revision, Routing,
+};
 use crate::oauth::Permit;
 use crate::relay::Hub;
 use crate::relay::Outlet;
@@ -44,6 +47,8 @@ pub struct Caller {
     pub streams: bool,
     /// What it can be asked for while its request is under way.
     pub capabilities: ClientCapabilities,
+    /// The extensions that it said it supports when its session began.
+    pub extensions: Extensions,
     /// Its legacy session: the same number, the same session.
     pub session: Option<u64>,
     /// Where its session gets what it did not ask for (legacy only).
@@ -125,6 +130,10 @@ impl Relay {
                 }
             };
             description.capabilities = description.capabilities.union(&peer.capabilities);
+            if endpoint != Endpoint::Aggregate {
+                // several could not keep the promise of one
+                description.extensions = Some((peer.extensions, peer.revision));
+            }
             instructions.extend(peer.instructions.map(|text| (upstream.entry.key.clone(), text)));
         }
         if endpoint == Endpoint::Aggregate {
@@ -168,14 +177,19 @@ impl Relay {
             refreshing.done(bound).await;
         }
         let world = self.world();
+        let viewer = Viewer { revision: caller.revision, personal: permit.is_personal() };
         match endpoint {
-            Endpoint::Aggregate => match world.catalog.offers(kind) || is_expected(&world, kind) {
-                true => Ok(world.catalog.render(kind, caller.revision)),
-                false => Err(no_method(kind.method())),
-            },
+            Endpoint::Aggregate if !world.catalog.offers(kind) && !is_expected(&world, kind) => {
+                Err(no_method(kind.method()))
+            }
+            Endpoint::Aggregate => {
+                let age =
+                    |at: usize| world.upstreams.get(at).map_or(Duration::MAX, |u| u.age_of(kind));
+                Ok(world.catalog.render(kind, viewer, &age))
+            }
             Endpoint::Single(_) => {
                 let upstream = world.behind(endpoint).first().ok_or_else(gone)?;
-                single_list(upstream, kind, caller, permit)
+                single_list(upstream, kind, viewer)
             }
         }
     }
@@ -311,15 +325,6 @@ pub(super) async fn make_verbose(upstream: &Upstream, link: &Link, level: LogLev
     let _ = tokio::time::timeout(upstream.entry.timeouts.list, ask).await; // it logs as before
 }
 
-/// What an endpoint says of itself.
-#[derive(Debug, Default)]
-pub struct Description {
-    /// What can be asked for.
-    pub capabilities: ServerCapabilities,
-    /// How the upstreams want to be used.
-    pub instructions: Option<String>,
-}
-
 /// Whether a list that nobody has shown may still come.
 pub(super) fn is_expected(world: &World, kind: ListKind) -> bool {
     let promised =
@@ -356,12 +361,7 @@ fn refused(upstream: &Upstream, error: &CallError) -> Rejected {
     Rejected::new(Code::Internal, format!("upstream {:?}: {error}", upstream.entry.key))
 }
 
-fn single_list(
-    upstream: &Upstream,
-    kind: ListKind,
-    caller: &Caller,
-    permit: &Permit,
-) -> Result<Bytes, Rejected> {
+fn single_list(upstream: &Upstream, kind: ListKind, viewer: Viewer) -> Result<Bytes, Rejected> {
     let link = upstream.link();
     let Some(listing) = upstream.listing(kind) else {
         return Err(match (link, upstream.fault(kind)) {
@@ -373,9 +373,9 @@ fn single_list(
             }
         });
     };
-    let personal = permit.is_personal();
     let allows = |name: &str| upstream.entry.allows_tool(name);
-    Ok(render_single(&listing, upstream.last_era(), caller.revision, personal, &allows))
+    let (from, age) = (upstream.provenance(), upstream.age_of(kind));
+    Ok(render_single(&listing, from, viewer, age, &allows))
 }
 
 /// The request as the upstream gets it.
@@ -390,8 +390,11 @@ pub(super) fn prepare(
 ) -> Outbound {
     let token = id.to_string();
     let client = caller.revision.era();
-    let stamp = (client == Era::Legacy && link.era() == Era::Modern)
-        .then(|| Stamp::ours(link.peer.revision, caller.level, &caller.askable()));
+    let stamp = (client == Era::Legacy && link.era() == Era::Modern).then(|| {
+        let spoken = link.peer.revision;
+        let extensions = caller.extensions.relayed(caller.revision, spoken);
+        Stamp::ours(spoken, caller.level, &caller.askable(), &extensions)
+    });
     let edit = RequestEdit {
         request: message,
         id: token.as_bytes(),

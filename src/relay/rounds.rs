@@ -242,7 +242,7 @@ fn unique() -> String {
 mod tests {
     use super::*;
     use crate::config::{self, Environment};
-    use crate::mcp::{ClientCapabilities, Revision};
+    use crate::mcp::{ClientCapabilities, Extensions, Revision};
     use crate::relay::forward::Caller;
     use crate::relay::route::Route;
     use crate::upstream::Upstream;
@@ -277,6 +277,7 @@ mod tests {
                 capabilities,
                 session: None,
                 outlet: None,
+                extensions: Extensions::default(),
             },
             method: Method::ToolsCall,
             message: parse(r#"{"jsonrpc":"2.0","id":1,"method":"tools/call"}"#, request),

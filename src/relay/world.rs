@@ -3,7 +3,6 @@
 
 use crate::catalog::merge::{Catalog, Source};
 use crate::config::Config;
-use crate::mcp::Era;
 use crate::task::join;
 use crate::upstream::{State, Upstream};
 use std::sync::Arc;
@@ -86,7 +85,7 @@ fn merge(config: &Config, upstreams: &[Arc<Upstream>]) -> Catalog {
         .zip(&offers)
         .map(|(upstream, offer)| Source {
             slug: upstream.slug(),
-            era: offer_era(upstream),
+            from: upstream.provenance(),
             offer,
             is_current: upstream.is_current(),
             enabled_tools: upstream.entry.enabled_tools.as_deref(),
@@ -94,10 +93,4 @@ fn merge(config: &Config, upstreams: &[Arc<Upstream>]) -> Catalog {
         })
         .collect();
     Catalog::merge(&sources, &config.gateway.separator)
-}
-
-/// The era that the offer was made in. While an upstream is down its lists are those of its last
-/// connection.
-fn offer_era(upstream: &Upstream) -> Era {
-    upstream.last_era()
 }

@@ -1,9 +1,10 @@
 //! One configured upstream: its state, what it offers, and how fresh that is.
 
 use crate::bridge::initialize::Peer;
+use crate::catalog::entry::Provenance;
 use crate::catalog::listing::{Listing, Offer};
-use crate::config::Entry;
-use crate::mcp::{Era, ListKind};
+use crate::config::{Entry, Transport};
+use crate::mcp::{ListKind, Revision};
 use crate::upstream::lanes::{Lanes, Party, Seat};
 use crate::upstream::listing::ListError;
 use crate::upstream::supervisor::Command;
@@ -96,7 +97,10 @@ struct Freshness {
     stale: bool,
     /// The last read has failed.
     failed: bool,
+    /// When it was last tried to read it.
     fetched: Option<Instant>,
+    /// When it was last read.
+    read: Option<Instant>,
     reading: bool,
     again: bool,
     /// The upstream said that it has changed, and clients were not told yet.
@@ -219,9 +223,22 @@ impl Upstream {
         self.shelf().peer.clone()
     }
 
-    /// The era its lists were read in: that of the last connection.
-    pub fn last_era(&self) -> Era {
-        self.shelf().peer.as_ref().map_or(Era::Legacy, |peer| peer.revision.era())
+    /// Where its lists come from: what was spoken on the last connection, over its transport.
+    pub fn provenance(&self) -> Provenance {
+        let peer = self.shelf().peer.as_ref().map(|peer| peer.revision);
+        let revision = peer.unwrap_or(Revision::LATEST_LEGACY);
+        match self.entry.transport {
+            Transport::Http(_) => Provenance::over_http(revision),
+            Transport::Stdio(_) | Transport::Builtin => Provenance::over_lines(revision),
+        }
+    }
+
+    /// How long ago one of its lists was read; that of one which the upstream says has changed
+    /// since is as old as can be.
+    pub fn age_of(&self, kind: ListKind) -> Duration {
+        let freshness = self.shelf().freshness[index(kind)];
+        let read = freshness.read.filter(|_| !freshness.stale);
+        read.map_or(Duration::MAX, |at| at.elapsed())
     }
 
     /// Whether its lists are those of a connection that stands.
@@ -310,6 +327,7 @@ impl Upstream {
         let freshness = &mut shelf.freshness[index(kind)];
         (freshness.stale, freshness.failed) = (freshness.again, false);
         freshness.fetched = Some(Instant::now());
+        freshness.read = freshness.fetched;
         shelf.faults[index(kind)] = None;
         drop(shelf);
         self.reads.send_modify(|reads| *reads += 1);

@@ -2,6 +2,7 @@
 //! fake HTTP upstream reads requests with the same code.
 
 use super::bounded;
+use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
@@ -320,6 +321,18 @@ impl RawHttp {
             let piece = bounded("an event", self.http.read_piece()).await?;
             self.events.extend(piece.into_iter().filter(|b| *b != b'\r'));
         }
+    }
+
+    /// The next event or comment, where it may take longer than anything else.
+    pub(crate) async fn next_frame_within(&mut self, bound: Duration) -> Event {
+        if find(&self.events, b"\n\n").is_none() {
+            let piece = tokio::time::timeout(bound, self.http.read_piece()).await;
+            let piece =
+                piece.unwrap_or_else(|_| panic!("waited {bound:?} in vain for a sign of life"));
+            self.events
+                .extend(piece.expect("the stream goes on").into_iter().filter(|b| *b != b'\r'));
+        }
+        self.next_frame().await.expect("the stream goes on")
     }
 
     /// Waits until the peer closes the connection and sends nothing before.

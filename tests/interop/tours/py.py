@@ -1,4 +1,5 @@
-"""The tour in the Python SDK, `py.py legacy` or `py.py auto`. What a tour is: tour.mjs."""
+"""The tour in the Python SDK, `py.py legacy` or `py.py auto`; `py.py old` before its version 2. What a tour
+is: tour.mjs."""
 
 from __future__ import annotations
 
@@ -13,10 +14,17 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import mcp.types as types
-from mcp.client.client import Client
 from mcp.client.stdio import StdioServerParameters, stdio_client
-from mcp.shared.exceptions import MCPError
 from pydantic import BaseModel
+
+if sys.argv[1] == "old":
+    from py_old import Client, MCPError, template_reference
+else:
+    from mcp.client.client import Client
+    from mcp.shared.exceptions import MCPError
+
+    def template_reference(uri: str) -> Any:
+        return types.ResourceTemplateReference(type="ref/resource", uri=uri)
 
 WAIT = 5.0  # seconds for one notification
 STEP = 60.0  # seconds for one step
@@ -154,7 +162,7 @@ class Tour:
     async def complete(self, step: Json) -> Json:
         ref: Any
         if "uri" in step["ref"]:
-            ref = types.ResourceTemplateReference(type="ref/resource", uri=self.uri_prefix + step["ref"]["uri"])
+            ref = template_reference(self.uri_prefix + step["ref"]["uri"])
         else:
             ref = types.PromptReference(type="ref/prompt", name=self.name_prefix + step["ref"]["name"])
         return {"result": wire(await self.client.complete(ref, step["argument"], context_arguments=step.get("context")))}
@@ -208,7 +216,7 @@ def failure(e: BaseException) -> Json:
     return {"thrown": f"{type(e).__name__}: {e}"}
 
 
-async def elicit(ctx: Any, params: Any) -> types.ElicitResult:
+async def elicit(ctx: Any, params: Any) -> Any:
     content = {"name": "Alice", "response": "yes", "ok": True, "color": "green", "context": "tour"}
     return types.ElicitResult(action="accept", content=content)
 

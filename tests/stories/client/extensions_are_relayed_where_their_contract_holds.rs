@@ -1,0 +1,119 @@
+//! MCP 2026-07-28 basic/versioning, "Extension Negotiation": what an upstream says that it supports
+//! holds for a client that speaks to it alone and in its era. MCP Apps are older than the modern era
+//! and known in both. Several upstreams as one promise nothing, but their apps can be read there.
+
+use crate::stage::{Client, Stage};
+use crate::support::Legacy;
+use serde_json::{Value, json};
+
+const UI: &str = "io.modelcontextprotocol/ui";
+
+fn script() -> Value {
+    let settings = json!({ "mimeTypes": ["text/html;profile=mcp-app"], "n": 1.50 });
+    json!({
+        "capabilities": {
+            "tools": {}, "resources": {},
+            "extensions": {
+                UI: settings, "com.example/x": { "a": [1] }, "com.example/bad": 7, "bare": {},
+                "io.modelcontextprotocol/oauth-client-credentials": {},
+            },
+        },
+        "tools": [{
+            "name": "chart", "inputSchema": { "type": "object" },
+            "_meta": { "ui": { "resourceUri": "ui://chart/v", "visibility": ["model"] }, "ui/resourceUri": "ui://chart/v" },
+        }],
+    })
+}
+
+/// The capabilities that a client is told.
+async fn told(client: &Client) -> Value {
+    match client {
+        Client::Legacy(client) => client.initialized["capabilities"].clone(),
+        Client::Modern(client) => {
+            let reply = client.request("server/discover", Value::Null).await;
+            reply.result()["capabilities"].clone()
+        }
+    }
+}
+
+#[tokio::test]
+async fn alone_and_in_its_era() {
+    let stage = Stage::with(script()).await;
+    let own = &script()["capabilities"]["extensions"];
+    for case in stage.cases() {
+        let told = told(&case.client().await).await;
+        let expected = match (case.aggregate, case.era == case.upstream_era()) {
+            (true, _) => None,
+            (false, true) => Some(json!({ UI: own[UI], "com.example/x": own["com.example/x"] })),
+            (false, false) => Some(json!({ UI: own[UI] })),
+        };
+        assert_eq!(told.get("extensions"), expected.as_ref(), "{case}");
+    }
+    let older = Legacy::connect(&stage.proxy.url("/mcp/sl"), "2025-06-18").await;
+    assert_eq!(older.initialized["capabilities"].get("extensions"), None, "it knows none");
+}
+
+#[tokio::test]
+async fn an_app_is_found_from_its_tool() {
+    let stage = Stage::with(script()).await;
+    for case in stage.cases() {
+        let client = case.client().await;
+        let listed = client.request("tools/list", Value::Null).await;
+        let tools = listed.result()["tools"].as_array().expect("a list");
+        let tool = tools.iter().find(|tool| tool["name"] == case.name("chart")).expect("the tool");
+        let uri = if case.aggregate {
+            format!("ui://{}+chart/v", case.kind)
+        } else {
+            "ui://chart/v".into()
+        };
+        let meta =
+            json!({ "ui": { "resourceUri": uri, "visibility": ["model"] }, "ui/resourceUri": uri });
+        assert_eq!(tool["_meta"], meta, "{case}");
+
+        let read = client.request("resources/read", json!({ "uri": uri })).await;
+        assert_eq!(read.result()["contents"][0]["uri"], uri, "{case}");
+        let asked = case.upstream.received_of("resources/read").pop().expect("it was read");
+        assert_eq!(asked["params"]["uri"], "ui://chart/v", "{case}");
+    }
+}
+
+/// What a session began with is said to a modern upstream with each request, and to nobody else: the
+/// connection to a legacy one is shared.
+#[tokio::test]
+async fn what_a_legacy_client_supports_is_said_where_it_holds_for_it_alone() {
+    let stage = Stage::with(script()).await;
+    let apps = json!({ "mimeTypes": ["a/b"], "n": 1.0 });
+    let declared = json!({ "extensions": { UI: apps, "com.example/x": {} } });
+    for case in stage.cases().iter().filter(|case| case.era == "legacy") {
+        let url = case.url();
+        let client = Legacy::connect_with(&url, "2025-11-25", declared.clone()).await;
+        let silent = Legacy::connect(&url, "2025-11-25").await;
+        let older = Legacy::connect_with(&url, "2025-06-18", declared.clone()).await;
+        for (client, expected) in
+            [(&client, json!({ UI: apps })), (&silent, json!(null)), (&older, json!(null))]
+        {
+            client.request("tools/call", json!({ "name": case.name("chart") })).await.result();
+            let call = case.upstream.received_of("tools/call").pop().expect("a call");
+            let meta = &call["params"]["_meta"];
+            let said = &meta["io.modelcontextprotocol/clientCapabilities"]["extensions"];
+            let holds = case.upstream_era() == "modern";
+            assert_eq!(said, if holds { &expected } else { &Value::Null }, "{case}");
+        }
+        for begun in case.upstream.received_of("initialize") {
+            assert_eq!(begun["params"]["capabilities"].get("extensions"), None, "{case}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn what_a_modern_client_supports_is_said_with_its_requests() {
+    let stage = Stage::of(&["sm", "hm"], script()).await;
+    for case in stage.cases() {
+        let Client::Modern(mut client) = case.client().await else { continue };
+        client.capabilities = json!({ "extensions": { UI: { "mimeTypes": ["a/b"] } } });
+        client.request("tools/call", json!({ "name": case.name("chart") })).await.result();
+        let call = case.upstream.received_of("tools/call").pop().expect("a call");
+        let said = &call["params"]["_meta"]["io.modelcontextprotocol/clientCapabilities"];
+        assert_eq!(said, &client.capabilities, "{case}");
+    }
+}
