@@ -17,3 +17,4 @@ pub mod request;
 pub mod required;
 pub mod response;
 pub mod task;
+mod tree;
