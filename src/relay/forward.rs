@@ -129,11 +129,13 @@ impl Relay {
                     Endpoint::Single(_) => return Err(unavailable(upstream)),
                 }
             };
-            description.capabilities = description.capabilities.union(&peer.capabilities);
+            description.capabilities =
+                description.capabilities.union(&tasks::kept(upstream, &peer.capabilities));
             if endpoint != Endpoint::Aggregate {
                 // several could not keep the promise of one
                 description.extensions = Some((peer.extensions, peer.revision));
             }
+
             instructions.extend(peer.instructions.map(|text| (upstream.entry.key.clone(), text)));
         }
         if endpoint == Endpoint::Aggregate {
@@ -232,14 +234,15 @@ impl Relay {
         let link = upstream.connection().await.ok_or_else(|| unavailable(upstream))?;
         let ticket = upstream.admit().map_err(|e| refused(upstream, &e))?;
         let (principal, session) = (permit.principal(), caller.session);
-        let party = Party { principal, session, capabilities: caller.capabilities };
+        let capabilities = tasks::askable(inquiry, upstream, &link);
+        let party = Party { principal, session, capabilities };
         let way = upstream.way(link, &party).await;
         let (link, seat) = way.map_err(|e| refused(upstream, &e))?;
         if let Some(level) = caller.level {
             make_verbose(upstream, &link, level).await;
         }
         let task = self.part(inquiry, &link, &route)?;
-        let plain = tasks::plain(inquiry, &link);
+        let plain = tasks::plain(inquiry, upstream, &link);
         let message = plain.as_ref().unwrap_or(inquiry.message);
         let failed = |e: CallError| {
             upstream.report(&e, &Arc::downgrade(&link));

@@ -12,14 +12,15 @@
 
 use crate::base::label::Label;
 use crate::bridge::task::{self, Lifetime};
-use crate::mcp::{Era, Method};
+use crate::config::Isolation;
+use crate::mcp::{ClientCapabilities, Era, Method, Routing, ServerCapabilities};
 use crate::oauth::{Permit, Principal};
 use crate::relay::Outlet;
 use crate::relay::forward::{Caller, Inquiry, Relay, are_starting, no_method};
 use crate::relay::route::Route;
 use crate::relay::world::{Endpoint, World};
 use crate::sys::random::Random;
-use crate::upstream::Link;
+use crate::upstream::{Link, Upstream};
 use crate::wire::json;
 use crate::wire::jsonrpc::{Code, Notification, Rejected, Request, Response};
 use bytes::Bytes;
@@ -285,27 +286,56 @@ impl Part {
     }
 }
 
+/// What of its capabilities an upstream can keep. One that has a connection for each call loses its
+/// tasks when the call has ended.
+pub(super) fn kept(upstream: &Upstream, said: &ServerCapabilities) -> ServerCapabilities {
+    match upstream.entry.isolation {
+        Isolation::Call => ServerCapabilities { tasks: None, task_extension: false, ..*said },
+        _ => *said,
+    }
+}
+
 /// Whether calls through this connection can become tasks of the caller's kind.
-fn are_offered(link: &Link, caller: &Caller) -> bool {
-    let peer = &link.peer;
+fn are_offered(upstream: &Upstream, link: &Link, caller: &Caller) -> bool {
+    let (peer, offered) = (&link.peer, kept(upstream, &link.peer.capabilities));
     match (caller.revision.era(), peer.revision.era()) {
-        (Era::Modern, Era::Modern) => peer.capabilities.task_extension,
-        (Era::Legacy, Era::Legacy) => {
-            caller.revision.has_tasks() && peer.capabilities.tasks.is_some()
+        (Era::Modern, Era::Modern) => offered.task_extension,
+        (Era::Legacy, Era::Legacy) => caller.revision.has_tasks() && offered.tasks.is_some(),
+        _ => false,
+    }
+}
+
+/// What the client can be asked for, for the choice of a connection. Of those that take any call
+/// nobody could say which one has the task: so tasks are on the one that all share, where a question
+/// that could concern several clients is put to none.
+pub(super) fn askable(
+    inquiry: Inquiry<'_>,
+    upstream: &Upstream,
+    link: &Link,
+) -> ClientCapabilities {
+    let Inquiry { caller, method, message, .. } = inquiry;
+    let is_task = || match method.route() {
+        Routing::Task => true,
+        Routing::Tool => {
+            message.call.param("task").is_some() && are_offered(upstream, link, caller)
         }
         _ => false,
+    };
+    match upstream.entry.isolation {
+        Isolation::Shared if is_task() => ClientCapabilities::default(),
+        _ => caller.capabilities,
     }
 }
 
 /// The call as any other, where it wishes to be a task of 2025-11-25 and cannot be. Modern upstreams
 /// pass the wish over by themselves.
-pub(super) fn plain(inquiry: Inquiry<'_>, link: &Link) -> Option<Request> {
+pub(super) fn plain(inquiry: Inquiry<'_>, upstream: &Upstream, link: &Link) -> Option<Request> {
     let Inquiry { caller, method, message, .. } = inquiry;
     if method != Method::ToolsCall || message.call.param("task").is_none() {
         return None;
     }
     let modern = caller.revision.era() == Era::Modern && link.era() == Era::Modern;
-    (!modern && !are_offered(link, caller)).then(|| task::plain(message))?
+    (!modern && !are_offered(upstream, link, caller)).then(|| task::plain(message))?
 }
 
 fn owner(inquiry: Inquiry<'_>) -> Owner {
@@ -358,13 +388,13 @@ impl Relay {
         let tasks = || Arc::clone(&self.tasks);
         if let Some(place) = &route.task {
             let ours = message.call.param_text("taskId").unwrap_or_default().into_owned();
-            if !are_offered(link, caller) {
+            if !are_offered(&route.upstream, link, caller) {
                 return Err(unknown(&ours));
             }
             let place = Arc::clone(place);
             return Ok(Some(Box::new(Part::About { tasks: tasks(), ours, place })));
         }
-        if method != Method::ToolsCall || !are_offered(link, caller) {
+        if method != Method::ToolsCall || !are_offered(&route.upstream, link, caller) {
             return Ok(None);
         }
         let may = match caller.revision.era() {
@@ -382,12 +412,13 @@ impl Relay {
 
 /// Whether there are tasks of this era behind an endpoint, or may be.
 fn exist(world: &World, endpoint: Endpoint, era: Era) -> bool {
-    let has = |capabilities: &crate::mcp::ServerCapabilities| match era {
+    let has = |capabilities: ServerCapabilities| match era {
         Era::Modern => capabilities.task_extension,
         Era::Legacy => capabilities.tasks.is_some(),
     };
+    let said = |upstream: &Upstream| Some(kept(upstream, &upstream.peer()?.capabilities));
     let behind = world.behind(endpoint);
-    are_starting(behind) || behind.iter().any(|u| u.peer().is_some_and(|p| has(&p.capabilities)))
+    are_starting(behind) || behind.iter().any(|upstream| said(upstream).is_some_and(has))
 }
 
 #[cfg(test)]

@@ -58,7 +58,10 @@ impl Stage {
 
     /// The server has asked what nobody could be asked.
     async fn exclusive(settings: Value) -> Stage {
-        let stage = Stage::with(settings).await;
+        Stage::made_exclusive(Stage::with(settings).await).await
+    }
+
+    async fn made_exclusive(stage: Stage) -> Stage {
         let (ada, bob) = (stage.able().await, stage.able().await);
         let calls = [begin(&ada, "ask").await, begin(&bob, "slow").await];
         stage.fake.release("ask");
@@ -186,6 +189,45 @@ async fn a_process_for_each_call() {
     let third = ask_pid(&ada).await;
     let different = [stage.main(), first, second, third].into_iter();
     assert_eq!(different.collect::<std::collections::BTreeSet<_>>().len(), 4);
+}
+
+/// The same with tasks of 2025-11-25, which say the number of the process that has them.
+fn with_tasks() -> Value {
+    let mut script = script();
+    script["capabilities"] =
+        json!({ "tools": {}, "tasks": { "requests": { "tools": { "call": {} } } } });
+    let answer = |result: &str| json!([{ "line": format!(r#"{{"jsonrpc":"2.0","id":$id,"result":{result}}}"#) }]);
+    script["on"]["tools/call:job"] =
+        answer(r#"{"task":{"taskId":"t","status":"working","statusMessage":"$pid"}}"#);
+    script["on"]["tasks/get:t"] =
+        answer(r#"{"taskId":"t","status":"working","statusMessage":"$pid"}"#);
+    script
+}
+
+#[tokio::test]
+async fn a_task_is_where_it_is_looked_for() {
+    let stage = Stage::made_exclusive(Stage::of(with_tasks(), json!({})).await).await;
+    let ada = stage.able().await;
+    assert_ne!(ask_pid(&ada).await, stage.main(), "calls are on lanes");
+    let wish = json!({ "name": "job", "task": {} });
+    let created = ada.request("tools/call", wish).await;
+    let task = &created.result()["task"];
+    assert_eq!(task["statusMessage"], stage.main().to_string());
+    let got = ada.request("tasks/get", json!({ "taskId": task["taskId"] })).await;
+    assert_eq!(got.result()["statusMessage"], stage.main().to_string());
+}
+
+#[tokio::test]
+async fn there_are_no_tasks_where_they_would_end_with_their_call() {
+    let stage = Stage::of(with_tasks(), json!({ "isolation": "call" })).await;
+    let ada = stage.able().await;
+    assert!(ada.initialized["capabilities"].get("tasks").is_none());
+    let wish = json!({ "name": "pid", "task": {} });
+    ada.request("tools/call", wish).await.result();
+    let sent = stage.fake.received_of("tools/call");
+    assert!(sent[0]["params"].get("task").is_none(), "{sent:?}");
+    let unknown = ada.request("tasks/get", json!({ "taskId": "t" })).await;
+    assert_eq!(unknown.error_code(), -32601);
 }
 
 #[tokio::test]
