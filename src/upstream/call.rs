@@ -178,6 +178,10 @@ pub enum Unrequested {
     ListenEnded(u64),
     /// A `subscriptions/listen` of ours has waited long for its acknowledgement.
     ListenLate(u64),
+    /// There was a time when it could not tell us anything: something may have been missed.
+    Missed,
+    /// It is time to look for what was missed.
+    CatchUp,
     /// Something was asked that several calls can have caused, so nobody was asked.
     Ambiguous,
     /// The connection is of no use any more, and why.

@@ -114,6 +114,8 @@ struct Shelf {
     /// The connection that the lists were read from stands.
     current: bool,
     freshness: [Freshness; 4],
+    /// How often a list differed from what was known.
+    changes: u64,
     /// Why the last read of each list failed, if it did.
     faults: [Option<ListError>; 4],
 }
@@ -323,6 +325,7 @@ impl Upstream {
         let differs = known.map(|known| &**known) != listing.as_ref();
         if differs {
             shelf.offer.set(kind, listing.map(Arc::new));
+            shelf.changes += 1;
         }
         let freshness = &mut shelf.freshness[index(kind)];
         (freshness.stale, freshness.failed) = (freshness.again, false);
@@ -332,6 +335,11 @@ impl Upstream {
         drop(shelf);
         self.reads.send_modify(|reads| *reads += 1);
         differs
+    }
+
+    /// How often any of its lists was found to differ from what was known.
+    pub(crate) fn changes(&self) -> u64 {
+        self.shelf().changes
     }
 
     /// A read of a list failed: what was known stays, and the next request tries again later.

@@ -5,6 +5,7 @@
 
 use crate::config::ProtocolPin;
 use crate::control::backoff::Backoff;
+use crate::control::pace::Pace;
 use crate::mcp::ListKind;
 use crate::task::{Scope, join};
 use crate::upstream::call::Unrequested;
@@ -63,6 +64,8 @@ pub struct Supervisor {
     /// It was connected before: what it offers may have changed meanwhile.
     returning: bool,
     watching: Watching,
+    /// How often what may have been missed is looked for.
+    pace: Pace,
 }
 
 impl Supervisor {
@@ -74,8 +77,8 @@ impl Supervisor {
         scope: Arc<Scope>,
     ) -> Self {
         let watching = Watching::default();
-        let (skip_probe, returning) = (false, false);
-        Self { upstream, commands, tools, scope, skip_probe, returning, watching }
+        let (skip_probe, returning, pace) = (false, false, Pace::default());
+        Self { upstream, commands, tools, scope, skip_probe, returning, watching, pace }
     }
 
     /// Keeps the upstream running until the scope ends.
@@ -174,6 +177,7 @@ impl Supervisor {
             self.watching.announce_all(self.upstream.position, &self.tools.announce).await;
         }
         self.returning = true;
+        self.pace = Pace::default();
         let why = loop {
             tokio::select! {
                 () = token.cancelled() => break "the gateway is stopping".to_owned(),
@@ -187,6 +191,8 @@ impl Supervisor {
                     Some(Unrequested::Message(_)) => {}
                     Some(Unrequested::ListenEnded(id)) => self.watching.ended(id),
                     Some(Unrequested::ListenLate(id)) => self.watching.late(id),
+                    Some(Unrequested::Missed) => self.missed(&connection).await,
+                    Some(Unrequested::CatchUp) => self.catch_up(&connection).await,
                     Some(Unrequested::Ambiguous) => self.upstream.lanes.ambiguous(),
                     Some(Unrequested::Closed(why)) => break why,
                     None => break "the connection ended".to_owned(),
@@ -269,7 +275,7 @@ impl Supervisor {
             }
             "notifications/subscriptions/acknowledged" => {
                 if self.watching.acknowledged(&notification) {
-                    self.catch_up(connection).await;
+                    self.missed(connection).await;
                 }
             }
             "notifications/cancelled" => self.watching.cancelled(&notification),
@@ -279,10 +285,28 @@ impl Supervisor {
         }
     }
 
-    /// There was a time without a listen: every list is read anew, every resource may have changed.
-    async fn catch_up(&self, connection: &Connection) {
+    /// There was a time when nothing could be announced: what was missed is looked for, at once or,
+    /// where that has been in vain, later.
+    async fn missed(&mut self, connection: &Connection) {
+        match self.pace.occasion(Instant::now(), self.upstream.changes()) {
+            None => {}
+            Some(Duration::ZERO) => self.catch_up(connection).await,
+            Some(wait) => {
+                let back = connection.back.clone();
+                connection.scope.spawn("upstream catch up", async move {
+                    tokio::time::sleep(wait).await;
+                    let _ = back.send(Unrequested::CatchUp).await; // the connection may be gone
+                });
+            }
+        }
+    }
+
+    /// Every list whose changes are announced is read anew, every resource may have changed.
+    async fn catch_up(&mut self, connection: &Connection) {
+        self.pace.look(Instant::now(), self.upstream.changes());
         for kind in ListKind::ALL {
-            if connection.link.peer.capabilities.has(kind) && self.upstream.begin_reading(kind) {
+            let announces = connection.link.peer.capabilities.announces(kind);
+            if announces && self.upstream.begin_reading(kind) {
                 self.refresh(connection, kind, kind.alone());
             }
         }

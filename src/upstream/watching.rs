@@ -369,6 +369,11 @@ pub(super) async fn follow(
         }
         match opening {
             Ok(Some(mut stream)) => {
+                // a server without event ids does not say again what it said to nobody
+                let missed = offered && last_event.is_none();
+                if missed && back.send(Unrequested::Missed).await.is_err() {
+                    return;
+                }
                 offered = true;
                 while let Ok(Some(message)) = stream.next().await {
                     match message {

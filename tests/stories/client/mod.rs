@@ -36,3 +36,4 @@ mod trace_context_passes_if_it_is_one;
 mod two_clients_same_ids_same_tokens;
 mod versions_are_negotiated;
 mod what_a_result_type_means;
+mod what_nobody_heard_is_looked_for;
