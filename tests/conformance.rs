@@ -87,6 +87,47 @@ fn the_official_scenarios_for_tasks_pass() {
     let servers = json!({ "tasks": { "type": "http", "url": direct } });
     let (_gateway, url) = gateway(&scratch, &servers);
     run("through the gateway", &format!("{url}/tasks"));
+/// The cells of `conformance/matrix.json`: what clients of each revision must get from the fixture
+/// in each era, over each transport. Scenarios that are not listed need what the fixture cannot
+/// offer in that era; nothing that is listed may fail.
+#[test]
+fn every_pair_of_eras_keeps_its_list() {
+    if asked("conformance between eras") != Asked::All {
+        return;
+    }
+    let installed = Installed::new();
+    let (_fixture, direct) = installed.fixture();
+    let script = project("tests/conformance/fixture/fixture.py");
+    let mut servers = serde_json::Map::new();
+    for era in ["legacy", "modern"] {
+        let http = json!({ "type": "http", "url": direct, "protocol": era });
+        let (python, script) = (installed.python(), script.display().to_string());
+        let stdio = json!({ "command": python, "args": [script, "--stdio"], "protocol": era });
+        servers.insert(format!("http-{era}"), http);
+        servers.insert(format!("stdio-{era}"), stdio);
+    }
+    let scratch = Scratch::new("conformance-matrix");
+    let (gateway, url) = gateway(&scratch, &servers.into());
+    let lists = fs::read_to_string(project("tests/conformance/matrix.json")).expect("the lists");
+    let lists: serde_json::Value = serde_json::from_str(&lists).expect("they are JSON");
+    let mut good = true;
+    for (revision, total) in REVISIONS {
+        for era in ["legacy", "modern"] {
+            let listed = lists[revision][era].as_array().expect("a list of scenarios");
+            let listed: Vec<&str> = listed.iter().filter_map(|name| name.as_str()).collect();
+            for transport in ["stdio", "http"] {
+                let cell = format!("{url}/{transport}-{era}");
+                let mut verdicts = suite::run(&installed, &cell, revision);
+                assert_eq!(verdicts.len(), total);
+                verdicts.retain(|verdict| listed.contains(&verdict.name.as_str()));
+                let what = format!("{revision} clients, {era} {transport} upstream");
+                good &= expect_quietly(&what, &verdicts, listed.len(), &[]);
+            }
+        }
+    }
+    if !good {
+        fail(&format!("see above; the gateway said:\n{}", gateway.said()));
+    }
 }
 
 /// Client scenarios beside the scored ones.
