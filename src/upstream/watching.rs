@@ -10,7 +10,7 @@ use crate::mcp::{Era, ListKind, Method};
 use crate::task::{Scope, Task};
 use crate::upstream::CallError;
 use crate::upstream::call::{Call, Event, Unrequested};
-use crate::upstream::events::pause;
+use crate::upstream::events::{EventStream, pause};
 use crate::upstream::http::HttpLink;
 use crate::upstream::link::{Link, Wire};
 use crate::upstream::state::{Announcement, Upstream, WatchError};
@@ -350,6 +350,22 @@ fn is_withdrawn(link: &HttpLink, notification: &Notification) -> bool {
     notification.call.method_name() == Method::Cancelled.name() && link.withdraw(notification)
 }
 
+/// Passes on what a stream brings until it ends.
+async fn pass_on(
+    stream: &mut EventStream,
+    link: &Arc<HttpLink>,
+    back: &mpsc::Sender<Unrequested>,
+) -> Result<(), mpsc::error::SendError<Unrequested>> {
+    while let Ok(Some(message)) = stream.next().await {
+        match message {
+            Message::Request(request) => link.ask(&request),
+            Message::Notification(n) if is_withdrawn(link, &n) => {}
+            other => back.send(Unrequested::Message(other)).await?,
+        }
+    }
+    Ok(())
+}
+
 /// Follows the GET stream of a legacy session for as long as the upstream offers one. A server
 /// without a route for GET answers 404, as one does whose session ended: the session cannot have
 /// ended at the very first, and if it has, the next request finds out.
@@ -375,16 +391,8 @@ pub(super) async fn follow(
                     return;
                 }
                 offered = true;
-                while let Ok(Some(message)) = stream.next().await {
-                    match message {
-                        Message::Request(request) => link.ask(&request),
-                        Message::Notification(n) if is_withdrawn(&link, &n) => {}
-                        other => {
-                            if back.send(Unrequested::Message(other)).await.is_err() {
-                                return;
-                            }
-                        }
-                    }
+                if pass_on(&mut stream, &link, &back).await.is_err() {
+                    return;
                 }
                 // one that brought nothing new leaves us where we were
                 last_event = stream.last_event.take().or(last_event);

@@ -31,6 +31,7 @@ mod progress_arrives_in_order_at_once;
 mod resource_updates_reach_their_subscribers_only;
 mod sessions_begin_and_end;
 mod streams_that_are_closed_to_be_polled;
+mod subscriptions_outlive_what_they_go_through;
 mod tasks_belong_to_whom_they_were_given;
 mod trace_context_passes_if_it_is_one;
 mod two_clients_same_ids_same_tokens;
