@@ -67,10 +67,10 @@ fn functions(text: &str) -> Vec<String> {
             is_test = true;
         } else if line.starts_with("#[ignore") {
             is_test = false;
-        } else if let Some(rest) = line.split_once("fn ").map(|(_, rest)| rest) {
-            if std::mem::take(&mut is_test) {
-                names.extend(rest.split('(').next().map(str::to_owned));
-            }
+        } else if let Some((_, rest)) = line.split_once("fn ")
+            && std::mem::take(&mut is_test)
+        {
+            names.extend(rest.split('(').next().map(str::to_owned));
         }
     }
     names
