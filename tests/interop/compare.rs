@@ -8,6 +8,8 @@
 //!   `cacheScope` and the `serverInfo` in `_meta`; a tool's `execution`, and tools that can only run
 //!   as a 2025-11-25 task.
 //! - In `connect`: the gateway's own capabilities; the set of the five core ones is compared.
+//! - The tools of `ASKING`: server-everything shows them only to clients that can be asked something,
+//!   and the gateway can be, for its own clients.
 //! - Progress: TypeScript clients drop a last event that arrives together with the answer.
 //! - A step marked `"volatile": true`: words with a digit and names of days, in the members of
 //!   `VOLATILE` only.
@@ -24,6 +26,13 @@ pub struct Situation<'a> {
 }
 
 const CORE: [&str; 5] = ["completions", "logging", "prompts", "resources", "tools"];
+const ASKING: [&str; 5] = [
+    "trigger-elicitation-request",
+    "trigger-elicitation-request-async",
+    "trigger-sampling-request",
+    "trigger-sampling-request-async",
+    "trigger-url-elicitation",
+];
 const VOLATILE: [&str; 4] = ["text", "blob", "datetime", "day_of_week"];
 const WORDS: [&str; 9] =
     ["AM", "PM", "Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday"];
@@ -77,6 +86,7 @@ fn difference(step: &Value, direct: &Value, proxied: &Value, at: Situation<'_>) 
         }
     }
     for outcome in [&mut want, &mut got] {
+        keep_unconditional(outcome);
         if !at.same_era {
             drop_era(outcome);
         }
@@ -157,6 +167,17 @@ fn each(value: &mut Value, member: &str, change: impl FnMut(&mut Value)) {
 }
 
 // ---- eras, capabilities, what changes by itself ----------------------------------------------
+
+/// Without the tools that a server shows only to clients which can be asked something.
+fn keep_unconditional(outcome: &mut Value) {
+    if let Some(items) = outcome.get_mut("items").and_then(Value::as_array_mut) {
+        let asks = |item: &Value| {
+            let name = item["name"].as_str().unwrap_or_default();
+            ASKING.iter().any(|tool| name == *tool || name.ends_with(&format!("__{tool}")))
+        };
+        items.retain(|item| !asks(item));
+    }
+}
 
 fn keep_core(outcome: &mut Value) {
     if let Some(list) = outcome.get_mut("capabilities").and_then(Value::as_array_mut) {
