@@ -81,6 +81,33 @@ fn the_official_scenarios_for_tasks_pass() {
     run("through the gateway", &format!("{url}/tasks"));
 }
 
+/// Server scenarios that no requirement set scores, with the revision that they are run at.
+const BESIDE: [(&str, &str); 5] = [
+    ("2026-07-28", "http-header-validation"),
+    ("2026-07-28", "http-custom-header-server-validation"),
+    ("2025-11-25", "json-schema-2020-12"),
+    ("2025-11-25", "server-session-lifecycle"),
+    ("2025-11-25", "server-sse-polling"),
+];
+
+#[test]
+fn the_official_scenarios_beside_the_scored_ones_pass() {
+    if asked("conformance beside the score") != Asked::All {
+        return;
+    }
+    let installed = Installed::new();
+    let (_fixture, direct) = installed.fixture();
+    let scratch = Scratch::new("conformance-beside");
+    let servers = json!({ "fixture": { "type": "http", "url": direct } });
+    let (_gateway, url) = gateway(&scratch, &servers);
+    let run = |what: &str, url: &str| {
+        let verdicts = BESIDE.map(|(of, name)| suite::run_one(&installed, url, of, name));
+        expect(&format!("beside the score, {what}"), &verdicts, BESIDE.len(), &[]);
+    };
+    run("directly", &direct);
+    run("through the gateway", &format!("{url}/fixture"));
+}
+
 /// The cells of `conformance/matrix.json`: what clients of each revision must get from the fixture
 /// in each era, over each transport. Scenarios that are not listed need what the fixture cannot
 /// offer in that era; nothing that is listed may fail.
