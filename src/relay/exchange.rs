@@ -372,6 +372,12 @@ impl Exchange {
         self.ends.origin.as_ref()
     }
 
+    /// The lane that it keeps from others: of which upstream, and of how many.
+    pub(super) fn lane(&self) -> Option<(String, usize)> {
+        self.call.as_ref().filter(|call| call.holds_a_lane())?;
+        Some((self.slug().to_owned(), self.ends.upstream.entry.lanes.max))
+    }
+
     pub(super) fn slug(&self) -> &str {
         self.ends.upstream.slug()
     }
