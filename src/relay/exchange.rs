@@ -13,6 +13,7 @@ use crate::relay::answer::{Answer, Cancel};
 use crate::relay::asking::{ANSWER_TIME, Answered, Asked, Asking};
 use crate::relay::attempt::Attempt;
 use crate::relay::deadline::Deadline;
+use crate::relay::forward::Caller;
 use crate::relay::parking::{Origin, PARK_TIME, Paused, STATE_TIME};
 use crate::relay::rounds::{self, Rounds};
 use crate::relay::seal::{Held, MAX_INNER};
@@ -334,7 +335,7 @@ impl Exchange {
     pub(super) fn rebind(
         &mut self,
         request: &Request,
-        level: Option<LogLevel>,
+        caller: &Caller,
         origin: Origin,
     ) -> Result<(), Rejected> {
         if let Some(Err(error)) = self.late.as_deref() {
@@ -347,7 +348,9 @@ impl Exchange {
         self.ends.id = request.id.clone();
         let token = progress_token(&request.call);
         self.ends.token = token.map(|token| request.call.slice(token.span));
-        (self.ends.level, self.ends.origin, self.progress) = (level, Some(origin), None);
+        // each request declares anew (MCP 2026-07-28 basic/patterns/mrtr, "Server Requirements")
+        (self.ends.level, self.ends.capabilities) = (caller.hears(), caller.askable());
+        (self.ends.origin, self.progress) = (Some(origin), None);
         self.go_on();
         Ok(())
     }

@@ -153,6 +153,26 @@ async fn a_server_may_ask_again_after_an_answer() {
 }
 
 #[tokio::test]
+async fn who_declares_less_with_the_retry_is_not_asked_what_was_declared_before() {
+    let stage = Stage::of(&["sl", "hl"], script()).await;
+    for case in stage.cases() {
+        let Some(mut client) = client(&case).await else { continue };
+        let call = json!({ "name": case.name("rounds") });
+        let first = client.request("tools/call", call.clone()).await;
+        client.capabilities = json!({ "sampling": {} });
+        case.upstream.release("once");
+        let again = retry(&call, &first, json!({ "k1_1": accept("Ada") }));
+        let (second, _) = tokio::join!(client.request("tools/call", again), async {
+            case.upstream.wait_for("the client cannot fill in forms").await;
+            case.upstream.release("twice");
+        });
+        assert_eq!(second.result()["resultType"], "complete", "{case}: {second:?}");
+        case.upstream.shut("once");
+        case.upstream.shut("twice");
+    }
+}
+
+#[tokio::test]
 async fn the_end_of_a_parked_call_is_kept_for_the_retry_and_what_comes_before_it_is_not() {
     let stage = Stage::of(&["sl", "hl"], script()).await;
     for case in stage.cases() {
