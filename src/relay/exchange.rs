@@ -171,7 +171,11 @@ impl Exchange {
     pub async fn next(&mut self, patience: Duration) -> Step {
         loop {
             if let Some(asked) = self.again.pop() {
-                return Step::Ask(asked);
+                match asked.question.check(&self.ends.capabilities) {
+                    Ok(()) => return Step::Ask(asked),
+                    Err(why) => asked.answer(Reply::Unanswered(why)),
+                }
+                continue;
             }
             if let Some(asked) = self.rounds.as_mut().and_then(|rounds| rounds.ask()) {
                 self.deadline.allow(ANSWER_TIME);

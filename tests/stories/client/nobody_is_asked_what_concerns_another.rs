@@ -222,13 +222,14 @@ fn tasks() -> Value {
     let mut of_task = form("of the task");
     of_task[1]["_meta"] = json!({ RELATED: { "taskId": "t-1" } });
     let ask = json!({ "ask": of_task });
+    let later = ask.clone();
     let task = json!({ "taskId": "t-1", "status": "working", "ttl": 60000 });
     let mut script = script("ask");
     script["capabilities"] =
         json!({ "tools": {}, "tasks": { "requests": { "tools": { "call": {} } } } });
     script["tools"] = json!(["ada", "bob", "plain", "job"]);
     script["on"]["tools/call:job"] =
-        json!([{ "result": { "task": task } }, { "await": "early" }, ask.clone()]);
+        json!([{ "result": { "task": task } }, { "await": "early" }, later]);
     script["on"]["tasks/result:t-1"] = json!([ask, { "await": "told" }, { "usual": true }]);
     script
 }
