@@ -84,6 +84,11 @@ impl Attempt {
         }
     }
 
+    /// See [`Call::holds_a_lane`].
+    pub(super) fn holds_a_lane(&self) -> bool {
+        matches!(&self.course, Course::Sent(call) if call.holds_a_lane())
+    }
+
     /// See [`Call::reply`].
     pub(super) fn reply(&self, response: Bytes) {
         if let Course::Sent(call) = &self.course {

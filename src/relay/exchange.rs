@@ -13,6 +13,7 @@ use crate::relay::answer::{Answer, Cancel};
 use crate::relay::asking::{ANSWER_TIME, Answered, Asked, Asking};
 use crate::relay::attempt::Attempt;
 use crate::relay::deadline::Deadline;
+use crate::relay::forward::Caller;
 use crate::relay::parking::{Origin, PARK_TIME, Paused, STATE_TIME};
 use crate::relay::rounds::{self, Rounds};
 use crate::relay::seal::{Held, MAX_INNER};
@@ -170,7 +171,11 @@ impl Exchange {
     pub async fn next(&mut self, patience: Duration) -> Step {
         loop {
             if let Some(asked) = self.again.pop() {
-                return Step::Ask(asked);
+                match asked.question.check(&self.ends.capabilities) {
+                    Ok(()) => return Step::Ask(asked),
+                    Err(why) => asked.answer(Reply::Unanswered(why)),
+                }
+                continue;
             }
             if let Some(asked) = self.rounds.as_mut().and_then(|rounds| rounds.ask()) {
                 self.deadline.allow(ANSWER_TIME);
@@ -334,7 +339,7 @@ impl Exchange {
     pub(super) fn rebind(
         &mut self,
         request: &Request,
-        level: Option<LogLevel>,
+        caller: &Caller,
         origin: Origin,
     ) -> Result<(), Rejected> {
         if let Some(Err(error)) = self.late.as_deref() {
@@ -347,7 +352,9 @@ impl Exchange {
         self.ends.id = request.id.clone();
         let token = progress_token(&request.call);
         self.ends.token = token.map(|token| request.call.slice(token.span));
-        (self.ends.level, self.ends.origin, self.progress) = (level, Some(origin), None);
+        // each request declares anew (MCP 2026-07-28 basic/patterns/mrtr, "Server Requirements")
+        (self.ends.level, self.ends.capabilities) = (caller.hears(), caller.askable());
+        (self.ends.origin, self.progress) = (Some(origin), None);
         self.go_on();
         Ok(())
     }
@@ -370,6 +377,12 @@ impl Exchange {
 
     pub(super) fn origin(&self) -> Option<&Origin> {
         self.ends.origin.as_ref()
+    }
+
+    /// The lane that it keeps from others: of which upstream, and of how many.
+    pub(super) fn lane(&self) -> Option<(String, usize)> {
+        self.call.as_ref().filter(|call| call.holds_a_lane())?;
+        Some((self.slug().to_owned(), self.ends.upstream.entry.lanes.max))
     }
 
     pub(super) fn slug(&self) -> &str {

@@ -425,8 +425,8 @@ pub(super) fn prepare(
     };
     let wants_log = wanted.is_some() && caller.streams;
     let interactive = caller.askable().because_of_a_call();
-    let method = method.name();
-    Outbound { body, method, name, params, wants_log, of_client: true, interactive }
+    let (method, task) = (method.name(), route.task.as_ref().map(|place| place.id.clone()));
+    Outbound { body, method, name, params, wants_log, of_client: true, interactive, task }
 }
 
 pub(super) fn mirrored_name(route: &Route, method: Method, message: &Request) -> Option<String> {

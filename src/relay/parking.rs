@@ -4,7 +4,8 @@
 //! request. So the call upstream is held open here, with its questions, until the client repeats
 //! its request with the answers. Who repeats it must show the state that was sealed for it; each
 //! state is good for once. Nobody is waited for for ever: who is late, or has too many calls here,
-//! has them ended as if the user had not answered.
+//! has them ended as if the user had not answered. So has who keeps the lanes of an upstream from
+//! others: at most half of them wait here, or the only one.
 
 use crate::bridge::canonical;
 use crate::bridge::input;
@@ -109,6 +110,24 @@ struct Table {
     parked: u64,
 }
 
+impl Table {
+    /// Whether one more would keep too many lanes from others.
+    fn crowds(&self, slot: &Slot, lanes: usize) -> bool {
+        let there = self.slots.values().filter(|known| known.lane == slot.lane);
+        slot.lane.is_some() && there.count() >= (lanes / 2).max(1)
+    }
+
+    /// Which of his own calls its principal loses for one more.
+    fn excess(&self, slot: &Slot, lanes: usize) -> Option<u128> {
+        let own = self.slots.iter().filter(|(_, known)| known.principal == slot.principal);
+        let (own, crowds) = (own.collect::<Vec<_>>(), self.crowds(slot, lanes));
+        let many = own.len() >= MOST_OF_ONE;
+        let counts = |known: &Slot| many && !crowds || crowds && known.lane == slot.lane;
+        let counted = own.into_iter().filter(|(_, known)| counts(known));
+        counted.min_by_key(|(_, known)| known.order).map(|(id, _)| *id)
+    }
+}
+
 /// A parked call; dropping it gives the call up.
 #[derive(Debug)]
 struct Slot {
@@ -116,6 +135,8 @@ struct Slot {
     round: u32,
     /// Older calls have smaller numbers.
     order: u64,
+    /// The upstream of which it keeps a lane from others.
+    lane: Option<String>,
     questions: Arc<[input::Entry]>,
     wake: oneshot::Sender<oneshot::Sender<Parked>>,
 }
@@ -194,7 +215,9 @@ impl Parking {
         let result = input::input_required(&entries, space, &state);
         let (wake, woken) = oneshot::channel();
         let (principal, questions) = (origin.principal, questions.into());
-        if !self.enter(id, Slot { principal, round, order: 0, questions, wake }) {
+        let (lane, lanes) = exchange.lane().unzip();
+        let slot = Slot { principal, round, order: 0, lane, questions, wake };
+        if !self.enter(id, slot, lanes.unwrap_or_default()) {
             log::warn!("too many calls wait for their clients: what upstreams ask is declined");
             exchange.go_on();
             return Parting::Onward(Box::new(exchange));
@@ -210,15 +233,12 @@ impl Parking {
         Parting::Answer(Answer::result(&request, result))
     }
 
-    /// Notes a parked call; `false` when there are too many. Whoever has too many of his own loses
-    /// his oldest.
-    fn enter(&self, id: u128, mut slot: Slot) -> bool {
+    /// Notes a parked call; `false` when there are too many, in all or on the `lanes` of its
+    /// upstream. Whoever has too many of his own loses his oldest.
+    fn enter(&self, id: u128, mut slot: Slot, lanes: usize) -> bool {
         let mut table = self.lock();
-        let own = table.slots.iter().filter(|(_, known)| known.principal == slot.principal);
-        let own: Vec<(u64, u128)> = own.map(|(id, known)| (known.order, *id)).collect();
-        let oldest = own.iter().min().filter(|_| own.len() >= MOST_OF_ONE);
-        let given_up = oldest.and_then(|(_, oldest)| table.slots.remove(oldest));
-        let room = table.slots.len() < MOST;
+        let given_up = table.excess(&slot, lanes).and_then(|id| table.slots.remove(&id));
+        let room = table.slots.len() < MOST && !table.crowds(&slot, lanes);
         if room {
             table.parked += 1;
             slot.order = table.parked;

@@ -28,6 +28,8 @@ pub struct Outbound {
     pub of_client: bool,
     /// That client can be asked something.
     pub interactive: bool,
+    /// The upstream's id of the task that it is about (2025-11-25 basic/utilities/tasks).
+    pub task: Option<String>,
 }
 
 /// What comes back for a request.
@@ -120,6 +122,11 @@ impl Call {
             Way::Pipe(call) => call.id(),
             Way::Http(call) => call.id(),
         }
+    }
+
+    /// Whether it keeps a lane from all others.
+    pub fn holds_a_lane(&self) -> bool {
+        self.seat.as_ref().is_some_and(Seat::is_exclusive)
     }
 
     /// Sends the request, which must carry [`Self::id`].

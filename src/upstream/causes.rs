@@ -5,11 +5,15 @@
 //! guess could show one person what concerns another. A call that was given up and never answered
 //! can still be the cause; it is a **ghost** until its late answer comes, or for [`HAUNTS`].
 //!
+//! What a task asks belongs to whoever has the task, and says which one it is: it goes to a call about
+//! that task (2025-11-25 basic/utilities/tasks), however many others there are.
+//!
 //! Servers of the modern era send no requests (2026-07-28 basic/patterns).
 
-use crate::mcp::{Era, Method};
+use crate::mcp::{Era, Method, meta};
 use crate::upstream::call::{Event, Outbound};
 use crate::upstream::inbox::Inbox;
+use crate::wire::json::{Kind, Object};
 use crate::wire::jsonrpc::{Notification, Request};
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -51,6 +55,16 @@ struct Cause {
     interactive: bool,
     /// It was asked something.
     asked: bool,
+    /// The task that it is about, by the server's id.
+    task: Option<String>,
+}
+
+/// The task because of which a server asks something.
+fn task(request: &Request) -> Option<String> {
+    let (call, related) = (&request.call, request.call.meta_value(meta::RELATED_TASK)?);
+    let related = Some(related).filter(|related| related.kind == Kind::Object)?;
+    let related = Object::read(&call.bytes, related.span).ok()?;
+    Some(related.text(&call.bytes, "taskId")?.into_owned())
 }
 
 /// The calls of clients on one connection, under way or given up.
@@ -81,11 +95,12 @@ impl Causes {
             return;
         }
         let (inbox, interactive) = (Arc::clone(inbox), outbound.interactive);
+        let task = outbound.task.clone();
         let asked = !self.held.is_empty();
         for request in self.held.drain(..) {
             inbox.note(Event::Request(request)); // it is empty: there is room
         }
-        self.live.insert(id, Cause { inbox, interactive, asked });
+        self.live.insert(id, Cause { inbox, interactive, asked, task });
     }
 
     /// A call was answered, now or late; whether anybody thought of it.
@@ -120,6 +135,9 @@ impl Causes {
         if request.call.method_name() == Method::RootsList.name() {
             return self.ask_for_roots(request);
         }
+        if let Some(task) = task(request) {
+            return self.ask_of_task(&task, request);
+        }
         self.bury(now);
         let haunted = !self.ghosts.is_empty() || self.crowded.is_some();
         let interactive = self.live.values().any(|cause| cause.interactive);
@@ -129,6 +147,16 @@ impl Causes {
             (Some(_), _) if interactive => Verdict::Ambiguous,
             (Some(_), _) => Verdict::Declined("no client can be asked"),
             (None, _) => Verdict::Declined("no call is under way that can have caused this"),
+        }
+    }
+
+    /// The call that has made the task was answered long ago: whoever has a call under way now may
+    /// have nothing to do with it.
+    fn ask_of_task(&mut self, task: &str, request: &Request) -> Verdict {
+        let about = |(_, cause): &(&u64, &mut Cause)| cause.task.as_deref() == Some(task);
+        match self.live.iter_mut().filter(about).min_by_key(|(id, _)| **id) {
+            Some((_, cause)) => cause.ask(request),
+            None => Verdict::Declined("no call about its task is under way"),
         }
     }
 

@@ -336,6 +336,11 @@ impl Seat {
         Self { lanes, lane, taken: false, answered: false, broken: false }
     }
 
+    /// Whether no other call can be on its lane.
+    pub(super) fn is_exclusive(&self) -> bool {
+        !self.lane.key.is_shared()
+    }
+
     async fn link(&self) -> Result<Arc<Link>, CallError> {
         let mut standing = self.lane.standing.subscribe();
         let settled = standing.wait_for(|standing| !matches!(standing, Standing::Opening)).await;

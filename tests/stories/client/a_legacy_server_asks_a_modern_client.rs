@@ -153,6 +153,31 @@ async fn a_server_may_ask_again_after_an_answer() {
 }
 
 #[tokio::test]
+async fn who_declares_less_with_the_retry_is_not_asked_what_was_declared_before() {
+    // what is asked after the retry, and what was asked before it and not answered
+    for (tool, next, answers) in
+        [("rounds", "twice", json!({ "k1_1": accept("Ada") })), ("form", "answered", Value::Null)]
+    {
+        let stage = Stage::of(&["sl"], script()).await;
+        let cases = stage.cases();
+        let case = cases.iter().find(|case| case.era == "legacy" && !case.aggregate);
+        let case = case.expect("a case");
+        let mut client = Modern::new(&case.url());
+        client.capabilities = able();
+        let call = json!({ "name": tool });
+        let first = client.request("tools/call", call.clone()).await;
+        client.capabilities = json!({ "sampling": {} });
+        case.upstream.release("once");
+        let again = retry(&call, &first, answers);
+        let (second, _) = tokio::join!(client.request("tools/call", again), async {
+            case.upstream.wait_for("the client cannot fill in forms").await;
+            case.upstream.release(next);
+        });
+        assert_eq!(second.result()["resultType"], "complete", "{tool}: {second:?}");
+    }
+}
+
+#[tokio::test]
 async fn the_end_of_a_parked_call_is_kept_for_the_retry_and_what_comes_before_it_is_not() {
     let stage = Stage::of(&["sl", "hl"], script()).await;
     for case in stage.cases() {

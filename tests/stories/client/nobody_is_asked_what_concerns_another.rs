@@ -214,3 +214,40 @@ async fn a_question_that_is_taken_back_is_taken_back_from_whom_it_was_put_to() {
         assert_eq!(taken_back["params"]["requestId"], question["id"], "{name}");
     }
 }
+
+const RELATED: &str = "io.modelcontextprotocol/related-task";
+
+/// A tool that goes on as a task, and asks something because of it when it is let.
+fn tasks() -> Value {
+    let mut of_task = form("of the task");
+    of_task[1]["_meta"] = json!({ RELATED: { "taskId": "t-1" } });
+    let ask = json!({ "ask": of_task });
+    let later = ask.clone();
+    let task = json!({ "taskId": "t-1", "status": "working", "ttl": 60000 });
+    let mut script = script("ask");
+    script["capabilities"] =
+        json!({ "tools": {}, "tasks": { "requests": { "tools": { "call": {} } } } });
+    script["tools"] = json!(["ada", "bob", "plain", "job"]);
+    script["on"]["tools/call:job"] =
+        json!([{ "result": { "task": task } }, { "await": "early" }, later]);
+    script["on"]["tasks/result:t-1"] = json!([ask, { "await": "told" }, { "usual": true }]);
+    script
+}
+
+#[tokio::test]
+async fn what_a_task_asks_is_asked_of_its_owner_alone() {
+    let fake = FakeStdio::new(tasks());
+    let proxy = serve(fake.entry()).await;
+    let (ada, bob) = (able(&proxy).await, able(&proxy).await);
+    let job = json!({ "name": "job", "task": { "ttl": 60000 } });
+    let created = ada.request("tools/call", job).await;
+    let id = created.result()["task"]["taskId"].clone();
+    let bobs = begin(&bob, "bob").await;
+    fake.release("early"); // nobody but bob has a call under way, and it does not concern him
+    fake.wait_for("no call about its task is under way").await;
+    // now there are two calls, and it is clear which one is meant
+    let mut result = ada.open("tasks/result", json!({ "taskId": id })).await;
+    asked(&mut result, "the task").await;
+    assert_eq!(proxy.logs.count(WARNING), 0);
+    drop(bobs);
+}

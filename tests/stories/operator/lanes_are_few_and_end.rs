@@ -251,6 +251,35 @@ async fn a_call_that_waits_for_its_client_keeps_its_process() {
 }
 
 #[tokio::test]
+async fn calls_that_wait_for_their_clients_leave_lanes_to_others() {
+    let settings = json!({
+        "isolation": "call", "lanes": { "max": 2 }, "timeouts": { "startMs": 2000 },
+    });
+    let stage = Stage::with(settings).await;
+    let mut client = Modern::new(&stage.url());
+    client.capabilities = json!({ "elicitation": {} });
+    let form = json!({ "name": "form" });
+    let oldest = client.request("tools/call", form.clone()).await;
+    let newest = client.request("tools/call", form).await;
+    for asked in [&oldest, &newest] {
+        assert_eq!(asked.result()["resultType"], "input_required", "{asked:?}");
+    }
+    ask_pid(&stage.able().await).await;
+    stage.fake.wait_for("\"action\":\"cancel\"").await;
+    let again = |asked: &crate::support::Reply| {
+        let questions = asked.result()["inputRequests"].as_object().expect("questions");
+        let key = questions.keys().next().expect("a question");
+        let answers = json!({ key: { "action": "accept", "content": {} } });
+        let state = &asked.result()["requestState"];
+        json!({ "name": "form", "inputResponses": answers, "requestState": state })
+    };
+    let given_up = client.request("tools/call", again(&oldest)).await;
+    assert_eq!(given_up.error_code(), -32602, "{given_up:?}");
+    stage.fake.release("filled");
+    client.request("tools/call", again(&newest)).await.result();
+}
+
+#[tokio::test]
 async fn a_process_for_each_session() {
     let stage = Stage::with(json!({ "isolation": "session" })).await;
     let (ada, bob) = (stage.able().await, stage.able().await);
