@@ -45,7 +45,7 @@ impl Relay {
             Held::Parked { id, round } => {
                 let resumed = self.parking.resume((id, round), &principal, &message.call).await;
                 let mut exchange = resumed.map_err(refused)?;
-                exchange.rebind(message, caller.hears(), origin)?;
+                exchange.rebind(message, caller, origin)?;
                 Ok(*exchange)
             }
             Held::Wrapped(inner) => {
