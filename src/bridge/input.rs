@@ -125,7 +125,8 @@ pub fn check(question: &Question, bytes: &[u8], answer: Value) -> Result<(), Wro
 }
 
 fn elicited(question: &Question, bytes: &[u8], result: &Object) -> bool {
-    let content = result.value(bytes, "content");
+    // some clients write null for what they leave out
+    let content = result.value(bytes, "content").filter(|content| content.kind != Kind::Null);
     let object = content.map(|content| Object::read(bytes, content.span));
     match (result.text(bytes, "action").as_deref(), object) {
         (Some("accept"), Some(Ok(content))) => Form::of(question).admits(bytes, &content),
@@ -326,6 +327,8 @@ mod tests {
             r#"{"action":"accept","content":{"n\u0061me":"Ada"}}"#,
             r#"{"action":"decline"}"#,
             r#"{"action":"cancel","content":{}}"#,
+            r#"{"action":"decline","content":null}"#,
+            r#"{"action":"cancel","content":null}"#,
         ] {
             assert!(fits(&form, right), "{right}");
         }

@@ -4,7 +4,7 @@
 
 use crate::bridge::fit;
 use crate::bridge::task;
-use crate::mcp::{ClientCapabilities, Method, Revision};
+use crate::mcp::{ClientCapabilities, Era, Extensions, Method, Revision};
 use crate::wire::json::{self, Key, Kind, Object, Span, Value};
 use crate::wire::jsonrpc::error::result_json;
 use crate::wire::jsonrpc::{Code, Outcome, Rejected, Request, RequestId, Response};
@@ -80,6 +80,10 @@ impl Question {
         self.method == Method::Elicit && self.text("mode").as_deref() == Some("url")
     }
 
+    fn uses_tools(&self) -> bool {
+        self.member("tools").is_some() || self.member("toolChoice").is_some()
+    }
+
     pub(super) fn member(&self, key: &str) -> Option<Value> {
         let params = self.params.as_ref()?;
         Object::read(params, Span::whole(params)).ok()?.value(params, key)
@@ -105,8 +109,7 @@ impl Question {
             }
             Method::CreateMessage => {
                 let sampling = capabilities.sampling.ok_or("the client cannot be sampled")?;
-                let tools = self.member("tools").is_some() || self.member("toolChoice").is_some();
-                match tools && !sampling.tools {
+                match self.uses_tools() && !sampling.tools {
                     true => Err("the client cannot be sampled with tools"),
                     false => Ok(()),
                 }
@@ -159,6 +162,31 @@ impl Question {
         out.push(b'}');
         Bytes::from(out)
     }
+}
+
+/// What a modern client hears when it has not declared what these questions need (MCP 2026-07-28
+/// basic, "`_meta`"); `None` if it can be asked all of them.
+pub fn missing<'a>(
+    questions: impl Iterator<Item = &'a Question>,
+    capabilities: &ClientCapabilities,
+) -> Option<Rejected> {
+    let mut lacks = ClientCapabilities::default();
+    for question in questions.filter(|question| question.check(capabilities).is_err()) {
+        match question.method {
+            Method::Elicit => {
+                let modes = lacks.elicitation.get_or_insert_default();
+                *(if question.is_by_url() { &mut modes.url } else { &mut modes.form }) = true;
+            }
+            Method::CreateMessage => {
+                lacks.sampling.get_or_insert_default().tools |= question.uses_tools();
+            }
+            _ => lacks.roots = true,
+        }
+    }
+    let lacks = lacks.any().then(|| lacks.to_json(Era::Modern, &Extensions::default()))?;
+    let text = "the request needs something that the client has not declared";
+    let data = format!("{{\"requiredCapabilities\":{lacks}}}");
+    Some(Rejected::new(Code::MissingCapability, text).with_data(data))
 }
 
 /// What a result says besides what was asked for; it is not of the answer (MCP 2026-07-28

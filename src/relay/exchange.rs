@@ -5,7 +5,7 @@
 
 use crate::bridge::input::{Asks, Entry, input_required};
 use crate::bridge::notification;
-use crate::bridge::question::{Question, Reply};
+use crate::bridge::question::{self, Question, Reply};
 use crate::bridge::request::progress_token;
 use crate::bridge::response::{Bridged, ResponseEdit, response};
 use crate::mcp::{ClientCapabilities, Era, ListKind, LogLevel, Method, Revision};
@@ -519,9 +519,9 @@ impl Exchange {
         let Some(origin) = self.origin() else {
             return self.fail("it asks for input where nobody can be asked");
         };
-        let able = |(question, _): &(Question, _)| question.check(&self.ends.capabilities);
-        if let Err(why) = asks.questions.iter().try_for_each(able) {
-            return self.fail(why);
+        let questions = asks.questions.iter().map(|(question, _)| question);
+        if let Some(missing) = question::missing(questions, &self.ends.capabilities) {
+            return self.reject(missing);
         }
         if let Some(state) = asks.state {
             if state.span.len() > MAX_INNER {
@@ -537,16 +537,19 @@ impl Exchange {
 
     /// A legacy upstream wants URLs to be opened before it is called again.
     fn urls(&self, entries: &[Entry]) -> Answer {
-        let able = |(_, question): &Entry| question.check(&self.ends.capabilities).is_ok();
+        let questions = entries.iter().map(|(_, question)| question);
+        if let Some(missing) = question::missing(questions, &self.ends.capabilities) {
+            return self.reject(missing);
+        }
         match self.origin() {
-            Some(origin) if entries.iter().all(able) => {
+            Some(origin) => {
                 let state = origin.seal(Held::Anew, self.slug(), Instant::now() + STATE_TIME);
                 let entries: Vec<(&str, &Question)> =
                     entries.iter().map(|(key, question)| (key.as_str(), question)).collect();
                 let space = self.ends.prefixed.then(|| self.slug());
                 Answer::result(&self.ends.id, input_required(&entries, space, &state))
             }
-            _ => self.fail("it wants a url to be opened first"),
+            None => self.fail("it wants a url to be opened first"),
         }
     }
 
@@ -557,8 +560,11 @@ impl Exchange {
 
     fn fail(&self, why: &str) -> Answer {
         let text = format!("upstream {:?}: {why}", self.ends.upstream.entry.key);
-        let rejected = Rejected::new(Code::Internal, text).with_id(Some(self.ends.id.clone()));
-        Answer::rejected(&rejected)
+        self.reject(Rejected::new(Code::Internal, text))
+    }
+
+    fn reject(&self, rejected: Rejected) -> Answer {
+        Answer::rejected(&rejected.with_id(Some(self.ends.id.clone())))
     }
 }
 

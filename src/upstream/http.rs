@@ -335,8 +335,12 @@ impl HttpLink {
         self.causes().withdraw(notification)
     }
 
-    /// Sends an answer in a task of its own, as long as there are not too many.
+    /// Sends an answer in a task of its own, as long as there are not too many. A modern server gets
+    /// none, whatever it asks (MCP 2026-07-28 basic/transports/streamable-http, "Sending Messages").
     pub(super) fn reply(self: &Arc<Self>, answer: Bytes) {
+        if self.era() == Some(Era::Modern) {
+            return log::debug!("{}: a request of a modern server is passed over", self.label);
+        }
         let Ok(place) = Arc::clone(&self.answers).try_acquire_owned() else {
             return log::debug!("{}: asks more than can be answered at once", self.label);
         };

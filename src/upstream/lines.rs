@@ -405,7 +405,9 @@ impl Reader {
         self.fault(&rejected.message);
         let message = Object::read(line, Span::whole(line));
         if message.is_ok_and(|message| message.get(line, "method").is_some()) {
-            self.sink.send_later(rejected.to_json());
+            if !self.pending.is_modern() {
+                self.sink.send_later(rejected.to_json());
+            }
         } else if let Some(id) = id.number() {
             self.pending.fail(id, CallError::BadAnswer(rejected.message.into_owned()));
         }
@@ -448,8 +450,12 @@ impl Reader {
     }
 
     /// A server may ping at any time; what else it asks for goes to the one who caused it, or is
-    /// declined.
+    /// declined. A modern one asks for nothing, and must get no responses (MCP 2026-07-28
+    /// basic/transports/stdio, "Sending Messages").
     fn request(&self, request: Request) {
+        if self.pending.is_modern() {
+            return log::debug!("a request of a modern server is passed over");
+        }
         if request.call.method_name() == Method::Ping.name() {
             let pong = crate::wire::jsonrpc::error::result_json(&request.id, b"{}");
             return self.sink.send_later(pong);

@@ -7,6 +7,7 @@ use crate::downstream::http::flow::{Flow, Sink};
 use crate::downstream::legacy::{self, invalid};
 use crate::downstream::modern::{self, Listener};
 use crate::downstream::session::Session;
+use crate::downstream::stdio::flights::Flight;
 use crate::downstream::stdio::{Flights, Pen};
 use crate::mcp::Method;
 use crate::oauth::Permit;
@@ -109,16 +110,11 @@ impl Client {
     }
 
     /// A request without a version of its own.
-    pub async fn legacy(self: Arc<Self>, request: Request) {
+    pub async fn legacy(self: Arc<Self>, request: Request, flight: Flight) {
         let id = request.id.detached();
-        let expected = "expected initialize first, or a protocolVersion in _meta";
-        let served = if request.call.method_name() == Method::Ping.name() {
-            Ok(legacy::Served::Now(Answer::result(&id, b"{}".as_slice())))
-        } else if let Some(session) = self.session().await {
-            legacy::serve(&self.front, &self.permit, &session, true, request).await
-        } else {
-            Err(invalid(expected))
-        };
+        // once it is on its way, its session cancels it: the client may have been asked something
+        // because of it, which is taken back then
+        let Some(served) = flight.fly(self.serve_legacy(request)).await else { return };
         match served {
             Ok(legacy::Served::Now(answer)) => self.answer(answer).await,
             Ok(legacy::Served::Later(flow)) => {
@@ -127,6 +123,17 @@ impl Client {
             Ok(legacy::Served::Cancelled) => {}
             Err(rejected) => self.refuse(rejected.with_id(Some(id))).await,
         }
+    }
+
+    async fn serve_legacy(&self, request: Request) -> Result<legacy::Served, Rejected> {
+        if request.call.method_name() == Method::Ping.name() {
+            let pong = Answer::result(&request.id.detached(), b"{}".as_slice());
+            return Ok(legacy::Served::Now(pong));
+        }
+        let Some(session) = self.session().await else {
+            return Err(invalid("expected initialize first, or a protocolVersion in _meta"));
+        };
+        legacy::serve(&self.front, &self.permit, &session, true, request).await
     }
 
     /// Several messages at once.

@@ -56,11 +56,11 @@ impl Flights {
 
 impl Flight {
     /// Does the work of the request unless it is cancelled; the work is dropped then.
-    pub async fn fly(self, work: impl Future<Output = ()>) {
+    pub async fn fly<T>(self, work: impl Future<Output = T>) -> Option<T> {
         tokio::select! {
             biased;
-            () = self.cancel.cancelled() => {}
-            () = work => {}
+            () = self.cancel.cancelled() => None,
+            done = work => Some(done),
         }
     }
 }
@@ -86,7 +86,7 @@ mod tests {
         let (one, other) = (flights.take_off(&id("1")), flights.take_off(&id("\"1\"")));
         flights.cancel(&id("2"));
         flights.cancel(&id("1"));
-        one.fly(std::future::pending()).await;
+        one.fly(std::future::pending::<()>()).await;
         other.fly(async {}).await;
         assert!(flights.lock().flying.is_empty(), "nothing is left of them");
     }

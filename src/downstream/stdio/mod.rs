@@ -183,10 +183,12 @@ impl Reader {
         // boxed, because what is large would be moved several times on its way to its task
         if is_modern {
             let work = Box::pin(client.modern(request, self.standing.token()));
-            self.start(Some(id), size, flight.fly(work)).await;
+            self.start(Some(id), size, async move {
+                flight.fly(work).await;
+            })
+            .await;
         } else {
-            let work = Box::pin(client.legacy(request));
-            self.start(Some(id), size, flight.fly(work)).await;
+            self.start(Some(id), size, Box::pin(client.legacy(request, flight))).await;
         }
     }
 

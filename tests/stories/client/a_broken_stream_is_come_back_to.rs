@@ -241,7 +241,11 @@ async fn who_stops_reading_holds_up_nobody_and_gets_what_is_left() {
         let calls = case.upstream.received_of("tools/call");
         let flooding = calls.iter().rfind(|call| call["params"]["name"] == "flood");
         let token = &flooding.expect("the call")["params"]["_meta"]["progressToken"];
-        case.upstream.wait_for(&format!("\"read-{token}\"")).await;
+        match case.kind {
+            "hm" => continue, // nothing that it gets would say that all of its flood was read
+            "sm" => {}        // its next answer comes behind the flood
+            _ => drop(case.upstream.wait_for(&format!("\"read-{token}\"")).await),
+        }
         let neighbour = client.request("tools/call", json!({ "name": case.name("plain") })).await;
         assert_eq!(neighbour.result()["content"][0]["text"], "called plain", "{case}");
         case.upstream.release("flooded");

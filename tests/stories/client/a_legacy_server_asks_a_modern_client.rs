@@ -135,6 +135,33 @@ async fn what_was_not_answered_is_asked_again_and_what_was_is_not() {
 }
 
 #[tokio::test]
+async fn a_client_is_asked_for_no_more_than_its_present_request_declares() {
+    let stage = Stage::of(&["sl", "hl"], script()).await;
+    for case in stage.cases() {
+        let Some(mut client) = client(&case).await else { continue };
+        let call = call(&case, "both");
+        let asked = client.request("tools/call", call.clone()).await;
+        assert_eq!(keys(&asked).len(), 2, "{case}");
+        client.capabilities = json!({ "elicitation": {} });
+        let less = client.request("tools/call", retry(&call, &asked, Value::Null)).await;
+        assert_eq!(keys(&less).len(), 1, "{case}: {less:?}");
+        let requests = less.result()["inputRequests"].as_object().expect("requests");
+        let methods: Vec<&Value> = requests.values().map(|request| &request["method"]).collect();
+        assert_eq!(methods, ["elicitation/create"], "{case}");
+        let name = format!("less of {case}");
+        let told = async {
+            case.upstream.wait_for(&format!("{name}\"")).await;
+            case.upstream.release("answered");
+        };
+        let answer = json!({ keys(&less)[0].clone(): accept(&name) });
+        let last = retry(&call, &less, answer);
+        let (done, ()) = tokio::join!(client.request("tools/call", last), told);
+        assert_eq!(done.result()["resultType"], "complete", "{case}");
+        case.upstream.shut("answered");
+    }
+}
+
+#[tokio::test]
 async fn a_server_may_ask_again_after_an_answer() {
     let stage = Stage::of(&["sl", "hl"], script()).await;
     for case in stage.cases() {

@@ -143,7 +143,8 @@ async fn what_a_client_has_not_declared_is_not_asked_and_no_state_is_too_large()
         let Client::Modern(client) = case.client().await else { continue };
         for tool in ["ask", "large"] {
             let refused = client.request("tools/call", json!({ "name": case.name(tool) })).await;
-            assert_eq!(refused.error_code(), -32603, "{case}: {refused:?}");
+            let code = if tool == "ask" { -32021 } else { -32603 };
+            assert_eq!(refused.error_code(), code, "{case}: {refused:?}");
         }
     }
 }
@@ -173,6 +174,9 @@ async fn a_legacy_server_that_wants_a_url_to_be_opened_is_called_again_when_it_w
         assert!(!received.contains("requestState"), "{case}: {received}");
         assert!(!received.contains("inputResponses"), "{case}: {received}");
         client.capabilities = json!({ "elicitation": {} });
-        assert_eq!(client.request("tools/call", request).await.error_code(), -32603, "{case}");
+        let refused = client.request("tools/call", request).await;
+        assert_eq!((refused.status, refused.error_code()), (400, -32021), "{case}");
+        let data = &refused.error()["data"];
+        assert_eq!(data, &json!({ "requiredCapabilities": { "elicitation": { "url": {} } } }));
     }
 }

@@ -36,3 +36,25 @@ async fn it_is_refused() {
         }
     }
 }
+
+#[tokio::test]
+async fn nor_do_we_to_a_modern_server_that_asks_like_an_old_one() {
+    let ask =
+        ["ping", "roots/list", "elicitation/create", "no/such"].map(|m| json!({ "ask": [m, {}] }));
+    let steps = [ask.to_vec(), vec![json!({ "usual": true })]].concat();
+    let script = json!({ "tools": ["t", "asks"], "on": { "tools/call:asks": steps } });
+    let stage = Stage::of(&["sm", "hm"], script).await;
+    for case in stage.cases() {
+        let client = case.client().await;
+        for tool in ["asks", "t", "asks", "t"] {
+            let params = json!({ "name": case.name(tool), "arguments": {} });
+            client.request("tools/call", params).await.result();
+        }
+    }
+    for kind in ["sm", "hm"] {
+        for text in stage.upstream(kind).received() {
+            let message: Value = serde_json::from_str(&text).unwrap_or_default();
+            assert!(message.get("method").is_some(), "{kind}: {message}");
+        }
+    }
+}

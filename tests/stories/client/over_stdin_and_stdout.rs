@@ -161,6 +161,23 @@ async fn a_question_is_put_on_the_pipe_and_its_answer_goes_back() {
 }
 
 #[tokio::test]
+async fn a_question_of_a_call_that_is_cancelled_is_taken_back() {
+    let fake = fake();
+    let mut client = started(&fake).await;
+    client.initialize("2025-11-25", json!({ "elicitation": {} })).await;
+    client.ask(json!(7), "tools/call", call("one__ask")).await;
+    let question = client.next().await;
+    assert_eq!(question["method"], "elicitation/create", "{question}");
+    client.cancel(json!(7)).await;
+    let cancelled = client.next().await;
+    assert_eq!(cancelled["method"], "notifications/cancelled", "{cancelled}");
+    assert_eq!(cancelled["params"]["requestId"], question["id"]);
+    fake.wait_for("notifications/cancelled").await;
+    client.ask(json!(8), "ping", json!({})).await;
+    assert_eq!(client.next().await["id"], 8, "nothing more is said of it");
+}
+
+#[tokio::test]
 async fn a_modern_client_is_asked_by_the_end_of_its_request_and_repeats_it() {
     let fake = fake();
     let mut client = started(&fake).await;
