@@ -92,7 +92,6 @@ pub struct Exchange {
     deadline: Deadline,
     progress: Option<f64>,
     cancel: Arc<Cancel>,
-    /// `None` until the upstream asks something.
     /// What the upstream asked through its own requests; `None` until it does.
     asking: Option<Box<Asking<RequestId>>>,
     /// Questions that the client did not answer, and is asked again.
