@@ -115,7 +115,7 @@ fn asked(ends: &Ends, question: Question) {
     let capabilities = capabilities.within(ends.client);
     let fit = |question: Question| question.for_client(&capabilities, ends.client, "id");
     let Ok(fitting) = fit(question) else { return };
-    Node::read(&fitting.request(7, ends.client, ends.slug));
+    Node::read(&fitting.request(7, ends.slug));
     assert_eq!(fit(fitting.clone()).as_ref(), Ok(&fitting));
 }
 

@@ -151,7 +151,7 @@ impl Question {
     }
 
     /// The question as a request to a legacy client, which it was made fit for.
-    pub fn request(&self, id: u64, _client: Revision, space: Option<&str>) -> Bytes {
+    pub fn request(&self, id: u64, space: Option<&str>) -> Bytes {
         let name = self.method.name();
         let head = format!("{{\"jsonrpc\":\"2.0\",\"id\":{id},\"method\":\"{name}\"");
         let mut out = head.into_bytes();

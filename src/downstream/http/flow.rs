@@ -207,7 +207,7 @@ impl Flow {
         let (question, number, space) = (asked.question.clone(), asked.number, asked.space.clone());
         let id = session.ask(asked)?;
         open.insert(number, id);
-        Some((question.request(id, session.revision, space.as_deref()), Some(id)))
+        Some((question.request(id, space.as_deref()), Some(id)))
     }
 
     /// What takes back whatever was not answered: the request has ended.
