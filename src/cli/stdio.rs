@@ -45,7 +45,7 @@ async fn until_gone(config: Config, loaded: Loaded, endpoint: Endpoint) -> Resul
     let (mut shutdown, mut hangup) =
         (Shutdown::listen().map_err(deaf)?, Hangup::listen().map_err(deaf)?);
     let gateway = start(config, loaded, Vec::new())?;
-    let permit = Permit::dangerously_for_anyone_on_this_machine();
+    let permit = Permit::local_owner();
     let stop = async {
         tokio::select! {
             signal = shutdown.recv() => log::info!("{signal}; once more to stop at once"),

@@ -31,6 +31,8 @@ pub struct Permit {
 enum Subject {
     /// Anyone who can connect to a loopback address.
     AnyoneOnThisMachine,
+    /// Whoever has started this process, over its own input and output.
+    LocalOwner,
 }
 
 impl Permit {
@@ -40,17 +42,24 @@ impl Permit {
         Self { subject: Subject::AnyoneOnThisMachine }
     }
 
-    /// Who it was given to. All who need no authentication are one principal.
+    /// A permit for whoever has started this process, who alone holds the other end of its standard
+    /// input. Never for anything that came by a socket.
+    pub fn local_owner() -> Self {
+        Self { subject: Subject::LocalOwner }
+    }
+
+    /// Who it was given to. All who connect without authentication are one principal.
     pub fn principal(&self) -> Principal {
         match self.subject {
             Subject::AnyoneOnThisMachine => Principal(Cow::Borrowed("")),
+            Subject::LocalOwner => Principal(Cow::Borrowed("local owner")),
         }
     }
 
     /// Whether results may only be cached for this caller.
     pub fn is_personal(&self) -> bool {
         match self.subject {
-            Subject::AnyoneOnThisMachine => false,
+            Subject::AnyoneOnThisMachine | Subject::LocalOwner => false,
         }
     }
 }
