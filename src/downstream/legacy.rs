@@ -3,7 +3,7 @@
 //! Transports read messages and write answers; what a message means stands here.
 
 use crate::bridge::initialize;
-use crate::downstream::http::Front;
+use crate::downstream::Front;
 use crate::downstream::http::flow::Flow;
 use crate::downstream::session::Session;
 use crate::mcp::{LogLevel, Method, Routing};
@@ -40,7 +40,7 @@ pub async fn begin(
     let revision = params.negotiate();
     let description = front.relay.describe(permit, endpoint).await.map_err(|r| (200, r))?;
     let session = front.sessions.open(
-        (endpoint, revision, params.capabilities, params.extensions),
+        (permit.principal(), endpoint, revision, params.capabilities, params.extensions),
         &front.relay.hub,
         &front.relay.world(),
     );

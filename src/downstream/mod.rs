@@ -1,5 +1,6 @@
 //! The side that faces MCP clients: HTTP, sessions, streams, standard input and output.
 
+pub mod front;
 pub mod http;
 pub mod legacy;
 pub mod modern;
@@ -7,5 +8,6 @@ pub mod replay;
 pub mod session;
 pub mod stdio;
 
-pub use http::Front;
+pub use front::Front;
+pub use http::Gate;
 pub use session::{Session, Sessions};

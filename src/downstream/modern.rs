@@ -3,7 +3,7 @@
 
 use crate::base::label::Label;
 use crate::bridge::{initialize, listen, notification, task};
-use crate::downstream::http::Front;
+use crate::downstream::Front;
 use crate::mcp::{ClientCapabilities, Extensions, LogLevel, Method, Revision, Routing, meta};
 use crate::oauth::Permit;
 use crate::relay::{Answer, Caller, Endpoint, Exchange, Hub, Outlet};

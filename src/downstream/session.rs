@@ -7,6 +7,7 @@ use crate::bridge::listen::Filter;
 use crate::bridge::question::Reply;
 use crate::downstream::replay::{Frame, Reader, Replay, STANDING};
 use crate::mcp::{ClientCapabilities, Extensions, LogLevel, Revision};
+use crate::oauth::Principal;
 use crate::relay::{Asked, Cancel, Endpoint, Exchange, Hub, Outlet, Step, World};
 use crate::sys::random::Random;
 use crate::task::Scope;
@@ -33,8 +34,8 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// What a session is opened with: where, in which revision, by a client that can do what.
-pub type Opened = (Endpoint, Revision, ClientCapabilities, Extensions);
+/// What a session is opened with: for whom, where, in which revision, by a client that can do what.
+pub type Opened = (Principal, Endpoint, Revision, ClientCapabilities, Extensions);
 
 /// Digits of what the event ids of one session have in common.
 const TAG: usize = 16;
@@ -49,6 +50,8 @@ pub struct Session {
     pub id: String,
     /// Tells it from other sessions, and is no secret.
     pub number: u64,
+    /// Who has opened it, and alone may use it.
+    pub principal: Principal,
     /// The face of the gateway that the session was opened on.
     pub endpoint: Endpoint,
     /// The revision that was negotiated.
@@ -86,7 +89,7 @@ impl Session {
     fn new(
         id: String,
         number: u64,
-        (endpoint, revision, capabilities, extensions): Opened,
+        (principal, endpoint, revision, capabilities, extensions): Opened,
         replay: Replay,
     ) -> Self {
         let outlet = Arc::new(Outlet::new(endpoint, None, Filter::all_lists()));
@@ -102,7 +105,18 @@ impl Session {
             next_id: 1,
         };
         let (replay, state) = (Arc::new(replay), Mutex::new(state));
-        Self { id, number, endpoint, revision, capabilities, extensions, outlet, replay, state }
+        Self {
+            id,
+            number,
+            principal,
+            endpoint,
+            revision,
+            capabilities,
+            extensions,
+            outlet,
+            replay,
+            state,
+        }
     }
 
     /// The least level of log messages that the client has asked for.
@@ -398,10 +412,16 @@ impl Sessions {
         found.into_iter().map(|(_, session)| session).collect()
     }
 
-    /// The session with this id, if it belongs to this endpoint.
-    pub fn find(&self, id: &str, endpoint: Endpoint) -> Option<Arc<Session>> {
+    /// The session with this id, if it belongs to this endpoint and this principal.
+    pub fn find(
+        &self,
+        id: &str,
+        endpoint: Endpoint,
+        principal: &Principal,
+    ) -> Option<Arc<Session>> {
         let session = lock(&self.table).get(id).cloned();
-        let session = session.filter(|session| session.endpoint == endpoint)?;
+        let is_theirs = |s: &Arc<Session>| s.endpoint == endpoint && s.principal == *principal;
+        let session = session.filter(is_theirs)?;
         session.touch();
         Some(session)
     }

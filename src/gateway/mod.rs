@@ -4,7 +4,8 @@ pub mod builtin;
 
 use crate::config::{Config, Entry};
 use crate::downstream::http::guard::Guard;
-use crate::downstream::{Front, Sessions, http, session};
+use crate::downstream::http::sse::Lines;
+use crate::downstream::{Front, Gate, Sessions, session};
 use crate::mcp::ListKind;
 use crate::net::listen::{ListenLimits, Listener};
 use crate::relay::{Endpoint, Hub, Parking, Relay, Tasks, World};
@@ -145,15 +146,18 @@ fn serve(
     let adopted = Arc::new(scope.child("exchanges"));
     let front = Arc::new(Front {
         relay,
-        lines: http::sse::Lines::new(settings.limits.sessions, Arc::clone(&random)),
-        sessions: Sessions::new(settings.limits.sessions, random, Arc::clone(&adopted)),
-        guard: Guard::new(settings.allowed_hosts.clone(), settings.allowed_origins.clone()),
+        sessions: Sessions::new(
+            settings.limits.sessions,
+            Arc::clone(&random),
+            Arc::clone(&adopted),
+        ),
         limits: settings.limits.peer(),
         scope: adopted,
-        room: http::room(),
-        refusals: http::refusals(),
     });
     scope.spawn("session sweeper", sweep(Arc::clone(&front), scope.token()));
+    let guard = Guard::new(settings.allowed_hosts.clone(), settings.allowed_origins.clone());
+    let lines = Lines::new(settings.limits.sessions, random);
+    let gate = Arc::new(Gate::new(Arc::clone(&front), guard, lines));
     let connections = Arc::new(scope.child("connections"));
     for listener in listeners {
         let limits = ListenLimits {
@@ -162,17 +166,17 @@ fn serve(
             ..ListenLimits::default()
         };
         let stop = scope.token();
-        let (front, connections) = (Arc::clone(&front), Arc::clone(&connections));
+        let (gate, connections) = (Arc::clone(&gate), Arc::clone(&connections));
         scope.spawn("listener", async move {
             let stopped = async move { stop.cancelled().await };
             let spawn = move |name, work| {
                 connections.spawn(name, work);
             };
             let service = move |_| {
-                let front = Arc::clone(&front);
+                let gate = Arc::clone(&gate);
                 hyper::service::service_fn(move |request| {
-                    let front = Arc::clone(&front);
-                    async move { Ok::<_, std::convert::Infallible>(front.serve(request).await) }
+                    let gate = Arc::clone(&gate);
+                    async move { Ok::<_, std::convert::Infallible>(gate.serve(request).await) }
                 })
             };
             listener.serve(limits, stopped, spawn, service).await;

@@ -1,7 +1,7 @@
 //! A stream of a legacy session on its way through one connection, which may break: what was said
 //! is kept by the session.
 
-use crate::downstream::http::Front;
+use crate::downstream::Front;
 use crate::downstream::http::answer;
 use crate::downstream::http::flow::{KEEP_ALIVE, WAITING_FRAMES};
 use crate::downstream::session::Listening;

@@ -2,9 +2,10 @@
 //! notification does, and after [`DECIDE`] in any case. And to where its messages go otherwise.
 
 use crate::bridge::notification;
+use crate::downstream::Front;
 use crate::downstream::http::answer::{self, Accept, Status};
+use crate::downstream::http::deliver;
 use crate::downstream::http::sse::Line;
-use crate::downstream::http::{Front, deliver};
 use crate::downstream::replay::frame;
 use crate::downstream::session::{Flight, Session, Speech};
 use crate::downstream::stdio::Pen;

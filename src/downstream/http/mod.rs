@@ -12,13 +12,11 @@ pub mod route;
 pub mod sse;
 pub mod streamable;
 
-use crate::base::limits::Limits;
-use crate::downstream::Sessions;
+use crate::downstream::Front;
 use crate::net::body::{BodyError, Outgoing, read_bounded};
 use crate::oauth::Permit;
 use crate::observe::log::{Admit, RateLimited};
-use crate::relay::{Endpoint, Relay};
-use crate::task::Scope;
+use crate::relay::Endpoint;
 use crate::wire::jsonrpc::{Code, Rejected};
 use answer::{Answered, Refused};
 use bytes::Bytes;
@@ -34,25 +32,18 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 /// How long a client may take to send its body.
 pub const BODY_TIME: Duration = Duration::from_secs(30);
 
-/// What serves the clients of all listeners.
+/// The way of HTTP requests to what serves them, for all listeners.
 #[derive(Debug)]
-pub struct Front {
-    /// The way to the upstreams.
-    pub relay: Relay,
-    /// Legacy sessions.
-    pub sessions: Sessions,
-    /// Streams of the HTTP+SSE transport.
-    pub lines: sse::Lines,
+pub struct Gate {
+    front: Arc<Front>,
     /// Host and Origin checks.
-    pub guard: Guard,
-    /// Bounds on what clients may send.
-    pub limits: Limits,
-    /// Ends when the gateway stops: open streams end then.
-    pub scope: Arc<Scope>,
+    guard: Guard,
+    /// Streams of the HTTP+SSE transport.
+    lines: sse::Lines,
     /// Room for request bodies, in KiB.
-    pub room: Arc<Semaphore>,
+    room: Arc<Semaphore>,
     /// Keeps refusals from flooding the log.
-    pub refusals: Mutex<RateLimited>,
+    refusals: Mutex<RateLimited>,
 }
 
 /// Bytes of large request bodies that may be held at once, of all clients together.
@@ -63,16 +54,6 @@ const SMALL_BODY: usize = 64 << 10;
 
 /// Refusals that are logged in a second; more are counted.
 const REFUSALS_PER_SECOND: u32 = 20;
-
-/// Room for [`BODIES`].
-pub fn room() -> Arc<Semaphore> {
-    Arc::new(Semaphore::new(BODIES >> 10))
-}
-
-/// Refusals as the log takes them.
-pub fn refusals() -> Mutex<RateLimited> {
-    Mutex::new(RateLimited::new(REFUSALS_PER_SECOND, Duration::from_secs(1)))
-}
 
 /// The room that one body takes: as much as has arrived of it, whatever it says it will be.
 struct Held {
@@ -142,7 +123,14 @@ enum Place {
     Messages,
 }
 
-impl Front {
+impl Gate {
+    /// Lets in to `front` whom `guard` lets in.
+    pub fn new(front: Arc<Front>, guard: Guard, lines: sse::Lines) -> Self {
+        let room = Arc::new(Semaphore::new(BODIES >> 10));
+        let refusals = Mutex::new(RateLimited::new(REFUSALS_PER_SECOND, Duration::from_secs(1)));
+        Self { front, guard, lines, room, refusals }
+    }
+
     /// Answers one HTTP request. Never fails: every fault has its answer.
     pub async fn serve(self: Arc<Self>, request: Request<Incoming>) -> Response<Outgoing> {
         let (head, body) = request.into_parts();
@@ -177,7 +165,7 @@ impl Front {
     fn endpoint(&self, rest: &str) -> Option<Endpoint> {
         match rest {
             "" | "/" => Some(Endpoint::Aggregate),
-            _ => rest.strip_prefix('/').and_then(|slug| self.relay.world().endpoint(slug)),
+            _ => rest.strip_prefix('/').and_then(|slug| self.front.relay.world().endpoint(slug)),
         }
     }
 
@@ -201,8 +189,12 @@ impl Front {
         let Admitted { permit, place, head } = admitted;
         match (place, &head.method) {
             (Place::Mcp(endpoint), &Verb::POST) => self.post(permit, endpoint, head, body).await,
-            (Place::Mcp(endpoint), &Verb::GET) => streamable::get(self, &head, endpoint),
-            (Place::Mcp(endpoint), &Verb::DELETE) => streamable::delete(self, &head, endpoint),
+            (Place::Mcp(endpoint), &Verb::GET) => {
+                streamable::get(&self.front, &permit, &head, endpoint)
+            }
+            (Place::Mcp(endpoint), &Verb::DELETE) => {
+                streamable::delete(&self.front, &permit, &head, endpoint)
+            }
             (Place::Mcp(_), _) => Err(answer::not_allowed()),
             (Place::Sse(endpoint), _) => sse::get(self, permit, endpoint, &head),
             (Place::Messages, _) => {
@@ -218,7 +210,7 @@ impl Front {
     async fn receive(&self, body: Incoming) -> Result<Bytes, Refused> {
         let mut held = Held::new(&self.room);
         let admit = |size| held.admit(size);
-        let bytes = read_bounded(body, self.limits.message_bytes, BODY_TIME, admit).await;
+        let bytes = read_bounded(body, self.front.limits.message_bytes, BODY_TIME, admit).await;
         Ok(held.keep(bytes.map_err(|e| refuse_body(&e))?))
     }
 
@@ -233,15 +225,16 @@ impl Front {
         let accept = answer::Accept::read(&head.headers);
         let accept = accept.ok_or_else(answer::not_acceptable)?;
         let bytes = self.receive(body).await?;
+        let front = &self.front;
         match route::open(&head.headers, bytes).map_err(|r| answer::rejected(400, &r))? {
             Opening::Modern(message) => {
-                modern::serve(self, &permit, endpoint, &head.headers, accept, message).await
+                modern::serve(front, &permit, endpoint, &head.headers, accept, message).await
             }
             Opening::Legacy(message) => {
-                streamable::post(self, &permit, endpoint, &head.headers, accept, message).await
+                streamable::post(front, &permit, endpoint, &head.headers, accept, message).await
             }
             Opening::Batch(messages) => {
-                streamable::batch(self, &permit, endpoint, &head.headers, messages).await
+                streamable::batch(front, &permit, endpoint, &head.headers, messages).await
             }
         }
     }

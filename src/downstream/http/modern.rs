@@ -1,6 +1,6 @@
 //! Requests of MCP 2026-07-28: stateless, each with its own metadata, mirrored in headers.
 
-use crate::downstream::http::Front;
+use crate::downstream::Front;
 use crate::downstream::http::answer::{self, Accept, Answered, modern_status};
 use crate::downstream::http::flow::{Flow, KEEP_ALIVE, WAITING_FRAMES};
 use crate::downstream::http::route::VERSION;

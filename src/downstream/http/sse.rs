@@ -5,7 +5,7 @@
 //! what is under way: no answer could reach anybody. Clients of later revisions use it too, where
 //! they fall back to it, so every legacy revision is negotiated.
 
-use crate::downstream::http::Front;
+use crate::downstream::http::Gate;
 use crate::downstream::http::answer::{self, Accept, Answered, Refused};
 use crate::downstream::http::flow::{KEEP_ALIVE, Sink, WAITING_FRAMES};
 use crate::downstream::http::route::legacy_version;
@@ -95,7 +95,7 @@ impl Lines {
 /// A way to the client of one stream.
 #[derive(Clone)]
 pub struct Line {
-    front: Arc<Front>,
+    gate: Arc<Gate>,
     wire: Arc<Wire>,
 }
 
@@ -128,15 +128,15 @@ impl Line {
 
     /// Ends the stream, its session, and what is under way.
     fn end(&self) {
-        lock(&self.front.lines.table).remove(&self.wire.id);
+        lock(&self.gate.lines.table).remove(&self.wire.id);
         let session = {
             let mut state = lock(&self.wire.state);
             state.over = true;
             state.session.take()
         };
         if let Some(session) = session {
-            let (hub, world) = (&self.front.relay.hub, self.front.relay.world());
-            self.front.sessions.close(&session, hub, &world);
+            let (hub, world) = (&self.gate.front.relay.hub, self.gate.front.relay.world());
+            self.gate.front.sessions.close(&session, hub, &world);
         }
         self.wire.calls.abort();
     }
@@ -159,7 +159,7 @@ impl Line {
         if self.session().is_some() {
             return self.answer(again()).await;
         }
-        let (front, wire) = (&self.front, &self.wire);
+        let (front, wire) = (&self.gate.front, &self.wire);
         match legacy::begin(front, &wire.permit, wire.endpoint, request).await {
             Ok((session, answer)) if self.bind(&session) => {
                 self.answer(answer).await;
@@ -193,7 +193,7 @@ impl Line {
         let answer = match self.session() {
             Some(session) => {
                 let permit = &self.wire.permit;
-                match legacy::serve(&self.front, permit, &session, true, request).await {
+                match legacy::serve(&self.gate.front, permit, &session, true, request).await {
                     Ok(Served::Now(answer)) => answer,
                     Ok(Served::Later(flow)) => return flow.bound().tell(Sink::Line(self)).await,
                     Ok(Served::Cancelled) => return,
@@ -208,7 +208,7 @@ impl Line {
 
     async fn serve_batch(self, session: Arc<Session>, messages: Vec<Bytes>) {
         let permit = &self.wire.permit;
-        if let Some(body) = legacy::batch(&self.front, permit, &session, messages).await {
+        if let Some(body) = legacy::batch(&self.gate.front, permit, &session, messages).await {
             let _ = self.say(body).await; // as for any other answer
         }
     }
@@ -266,7 +266,7 @@ impl Drop for Hanging {
 }
 
 /// GET: opens a stream.
-pub fn get(front: &Arc<Front>, permit: Permit, endpoint: Endpoint, head: &Parts) -> Answered {
+pub fn get(gate: &Arc<Gate>, permit: Permit, endpoint: Endpoint, head: &Parts) -> Answered {
     if head.method != Verb::GET {
         return Err(answer::only("GET"));
     }
@@ -274,16 +274,16 @@ pub fn get(front: &Arc<Front>, permit: Permit, endpoint: Endpoint, head: &Parts)
         return Err(answer::not_acceptable());
     }
     let (waiting, messages) = mpsc::channel(MOST_WAITING);
-    let wire = front.lines.add(Wire {
-        id: front.lines.random.hex128(),
+    let wire = gate.lines.add(Wire {
+        id: gate.lines.random.hex128(),
         endpoint,
         permit,
         waiting,
         state: Mutex::default(),
-        calls: front.scope.child("http+sse session"),
+        calls: gate.front.scope.child("http+sse session"),
     });
     let full = || answer::text(StatusCode::SERVICE_UNAVAILABLE, "too many sessions are open");
-    let hanging = Hanging(Line { front: Arc::clone(front), wire: wire.ok_or_else(full)? });
+    let hanging = Hanging(Line { gate: Arc::clone(gate), wire: wire.ok_or_else(full)? });
     let body = Outgoing::driven(WAITING_FRAMES, |frames| deliver(hanging, messages, frames));
     Ok(answer::stream(body))
 }
@@ -311,7 +311,7 @@ async fn deliver(hanging: Hanging, mut messages: mpsc::Receiver<Frame>, frames: 
 ///
 /// # Errors
 /// Another method, no `sessionId` or several, or one that is of no open stream of this principal.
-pub fn find(front: &Arc<Front>, permit: &Permit, head: &Parts) -> Result<Line, Refused> {
+pub fn find(gate: &Arc<Gate>, permit: &Permit, head: &Parts) -> Result<Line, Refused> {
     if head.method != Verb::POST {
         return Err(answer::only("POST"));
     }
@@ -322,6 +322,6 @@ pub fn find(front: &Arc<Front>, permit: &Permit, head: &Parts) -> Result<Line, R
         return Err(answer::rejected(400, &invalid(text)));
     };
     let gone = || answer::rejected(404, &invalid("no such session: open a stream at /sse"));
-    let wire = front.lines.find(id, permit).ok_or_else(gone)?;
-    Ok(Line { front: Arc::clone(front), wire })
+    let wire = gate.lines.find(id, permit).ok_or_else(gone)?;
+    Ok(Line { gate: Arc::clone(gate), wire })
 }

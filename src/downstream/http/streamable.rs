@@ -1,9 +1,10 @@
 //! Streamable HTTP of the revisions up to 2025-11-25: a session begins with `initialize`, is named
 //! by a header, and may have one stream for messages outside requests.
 
+use crate::downstream::Front;
 use crate::downstream::http::answer::{self, Accept, Answered, legacy_status};
+use crate::downstream::http::deliver;
 use crate::downstream::http::route::{VERSION, legacy_version};
-use crate::downstream::http::{Front, deliver};
 use crate::downstream::legacy::{self, Fault, Served, invalid, notified, serve};
 use crate::downstream::session::Session;
 use crate::mcp::{Era, Method, Revision};
@@ -24,18 +25,29 @@ const LAST_EVENT: HeaderName = HeaderName::from_static("last-event-id");
 pub const SESSION: HeaderName = HeaderName::from_static("mcp-session-id");
 
 /// The session of a request whose version header, if it has one, is fit for it.
-fn admit(front: &Front, endpoint: Endpoint, headers: &HeaderMap) -> Result<Arc<Session>, Fault> {
+fn admit(
+    front: &Front,
+    permit: &Permit,
+    endpoint: Endpoint,
+    headers: &HeaderMap,
+) -> Result<Arc<Session>, Fault> {
     legacy_version(headers).map_err(|rejected| (400, rejected))?;
-    session(front, endpoint, headers)
+    session(front, permit, endpoint, headers)
 }
 
-/// Finds the session that a request names.
-fn session(front: &Front, endpoint: Endpoint, headers: &HeaderMap) -> Result<Arc<Session>, Fault> {
+/// Finds the session that a request names. Those of other principals are unknown here.
+fn session(
+    front: &Front,
+    permit: &Permit,
+    endpoint: Endpoint,
+    headers: &HeaderMap,
+) -> Result<Arc<Session>, Fault> {
     let mut ids = headers.get_all(&SESSION).iter();
     let (Some(id), None) = (ids.next(), ids.next()) else {
         return Err((400, invalid("expected the header Mcp-Session-Id once")));
     };
-    let found = id.to_str().ok().and_then(|id| front.sessions.find(id, endpoint));
+    let found =
+        id.to_str().ok().and_then(|id| front.sessions.find(id, endpoint, &permit.principal()));
     let gone = || (404, invalid("no such session: begin with initialize"));
     found.ok_or_else(gone)
 }
@@ -59,7 +71,7 @@ pub async fn post(
         _ => None,
     };
     let refuse = |(status, rejected): Fault| answer::rejected(status, &rejected.with_id(id));
-    let session = admit(front, endpoint, headers).map_err(refuse)?;
+    let session = admit(front, permit, endpoint, headers).map_err(refuse)?;
     match message {
         Message::Request(request) => {
             let id = request.id.clone();
@@ -98,7 +110,8 @@ pub async fn batch(
     if !headers.contains_key(&SESSION) {
         return Err(refuse());
     }
-    let session = admit(front, endpoint, headers).map_err(|(s, r)| answer::rejected(s, &r))?;
+    let session =
+        admit(front, permit, endpoint, headers).map_err(|(s, r)| answer::rejected(s, &r))?;
     if !session.revision.batches() {
         return Err(refuse());
     }
@@ -132,7 +145,7 @@ fn is_modern(headers: &HeaderMap) -> bool {
 }
 
 /// GET: the stream for messages outside requests, or the rest of any stream whose connection broke.
-pub fn get(front: &Arc<Front>, head: &Parts, endpoint: Endpoint) -> Answered {
+pub fn get(front: &Front, permit: &Permit, head: &Parts, endpoint: Endpoint) -> Answered {
     if !head.headers.contains_key(&SESSION) || is_modern(&head.headers) {
         return Err(answer::not_allowed());
     }
@@ -140,8 +153,8 @@ pub fn get(front: &Arc<Front>, head: &Parts, endpoint: Endpoint) -> Answered {
     if !Accept::read(&head.headers).is_some_and(|accept| accept.stream) {
         return Err(answer::not_acceptable());
     }
-    let session =
-        session(front, endpoint, &head.headers).map_err(|(s, r)| answer::rejected(s, &r))?;
+    let session = session(front, permit, endpoint, &head.headers)
+        .map_err(|(s, r)| answer::rejected(s, &r))?;
     let place = resumed(&session, &head.headers).map_err(|r| answer::rejected(400, &r))?;
     let opening = place.map_or(deliver::Opening::Fresh, |_| deliver::Opening::Resumed);
     Ok(deliver::response(front, session.listen(place), opening))
@@ -157,12 +170,12 @@ fn resumed(session: &Session, headers: &HeaderMap) -> Result<Option<(u64, u64)>,
 }
 
 /// DELETE: the client ends its session.
-pub fn delete(front: &Arc<Front>, head: &Parts, endpoint: Endpoint) -> Answered {
+pub fn delete(front: &Front, permit: &Permit, head: &Parts, endpoint: Endpoint) -> Answered {
     if !head.headers.contains_key(&SESSION) || is_modern(&head.headers) {
         return Err(answer::not_allowed());
     }
     let session =
-        admit(front, endpoint, &head.headers).map_err(|(s, r)| answer::rejected(s, &r))?;
+        admit(front, permit, endpoint, &head.headers).map_err(|(s, r)| answer::rejected(s, &r))?;
     front.sessions.close(&session, &front.relay.hub, &front.relay.world());
     Ok(Response::new(Outgoing::empty()))
 }

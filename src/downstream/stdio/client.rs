@@ -2,7 +2,7 @@
 //! beside it. Each message says by its `_meta` which era it is of; on a pipe there are no headers.
 
 use crate::bridge::notification;
-use crate::downstream::http::Front;
+use crate::downstream::Front;
 use crate::downstream::http::flow::{Flow, Sink};
 use crate::downstream::legacy::{self, invalid};
 use crate::downstream::modern::{self, Listener};

@@ -13,7 +13,7 @@ pub use client::Client;
 pub use flights::Flights;
 pub use pen::Pen;
 
-use crate::downstream::http::Front;
+use crate::downstream::Front;
 use crate::mcp::{Method, meta};
 use crate::oauth::Permit;
 use crate::relay::Endpoint;
