@@ -18,3 +18,29 @@ pub struct Front {
     /// Ends when the gateway stops: open streams end then.
     pub scope: Arc<Scope>,
 }
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+    use crate::config::{Config, GatewaySettings};
+    use crate::relay::{Hub, Parking, Tasks, World};
+    use crate::sys::random::Random;
+    use tokio::sync::watch;
+
+    /// A front without upstreams.
+    pub(crate) fn bare() -> Arc<Front> {
+        let config = Config {
+            gateway: GatewaySettings::default(),
+            entries: Vec::new(),
+            rejected: Vec::new(),
+        };
+        let world = Arc::new(World::new(Arc::new(config), Vec::new()));
+        let random = Arc::new(Random::open().expect("a random device"));
+        let scope = Arc::new(Scope::root("test"));
+        let parking = Arc::new(Parking::new(Arc::clone(&random), Arc::clone(&scope)));
+        let tasks = Arc::new(Tasks::new(Arc::clone(&random)));
+        let relay = Relay::new(watch::channel(world).1, Arc::new(Hub::default()), parking, tasks);
+        let sessions = Sessions::new(1024, random, Arc::clone(&scope));
+        Arc::new(Front { relay, sessions, limits: Limits::default(), scope })
+    }
+}

@@ -179,3 +179,68 @@ pub fn delete(front: &Front, permit: &Permit, head: &Parts, endpoint: Endpoint) 
     front.sessions.close(&session, &front.relay.hub, &front.relay.world());
     Ok(Response::new(Outgoing::empty()))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::downstream::front::tests::bare;
+    use http_body_util::BodyExt;
+
+    const ACCEPT: &str = "application/json, text/event-stream";
+
+    fn head(verb: &str, session: Option<&str>) -> Parts {
+        let mut request = http::Request::builder().method(verb).header("accept", ACCEPT);
+        if let Some(id) = session {
+            request = request.header(SESSION, id);
+        }
+        request.body(()).expect("a request").into_parts().0
+    }
+
+    async fn told(answered: Answered) -> (StatusCode, Bytes) {
+        let response = answered.unwrap_or_else(|refused| *refused);
+        let (head, body) = response.into_parts();
+        let body = match head.status {
+            StatusCode::OK => Bytes::new(), // it may be a stream that stays open
+            _ => body.collect().await.expect("our own body").to_bytes(),
+        };
+        (head.status, body)
+    }
+
+    async fn say(front: &Arc<Front>, permit: &Permit, head: &Parts, body: &str) -> Answered {
+        let accept = Accept::read(&head.headers).expect("it accepts both");
+        let message = Message::parse(Bytes::copy_from_slice(body.as_bytes())).expect("a message");
+        post(front, permit, Endpoint::Aggregate, &head.headers, accept, message).await
+    }
+
+    /// What POST, GET and DELETE answer to whoever names this session.
+    async fn tries(front: &Arc<Front>, permit: &Permit, id: &str) -> Vec<(StatusCode, Bytes)> {
+        let ping = r#"{"jsonrpc":"2.0","id":1,"method":"ping"}"#;
+        let said = r#"{"jsonrpc":"2.0","method":"notifications/cancelled"}"#;
+        let (verb, endpoint) = (|verb| head(verb, Some(id)), Endpoint::Aggregate);
+        vec![
+            told(say(front, permit, &verb("POST"), ping).await).await,
+            told(say(front, permit, &verb("POST"), said).await).await,
+            told(batch(front, permit, endpoint, &verb("POST").headers, vec![ping.into()]).await)
+                .await,
+            told(get(front, permit, &verb("GET"), endpoint)).await,
+            told(delete(front, permit, &verb("DELETE"), endpoint)).await,
+        ]
+    }
+
+    #[tokio::test]
+    async fn a_session_of_another_principal_is_as_unknown_as_one_that_never_was() {
+        let front = bare();
+        let owner = Permit::dangerously_for_anyone_on_this_machine();
+        let other = Permit::local_owner();
+        assert_ne!(owner.principal(), other.principal());
+        let hello = r#"{"jsonrpc":"2.0","id":1,"method":"initialize","params":{"protocolVersion":
+            "2025-03-26","capabilities":{},"clientInfo":{"name":"x","version":"1"}}}"#;
+        let begun = say(&front, &owner, &head("POST", None), hello).await.expect("a session");
+        let id = begun.headers().get(SESSION).expect("its id").to_str().expect("text");
+        let unknown = tries(&front, &other, &"0".repeat(32)).await;
+        assert!(unknown.iter().all(|(status, _)| *status == StatusCode::NOT_FOUND), "{unknown:?}");
+        assert_eq!(tries(&front, &other, id).await, unknown);
+        let mine: Vec<_> = tries(&front, &owner, id).await.into_iter().map(|told| told.0).collect();
+        assert_eq!(mine, [200, 202, 200, 200, 200], "it is still there for its own");
+    }
+}
