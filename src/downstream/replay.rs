@@ -21,7 +21,7 @@ pub const STREAM_BYTES: usize = 4 << 20;
 /// Most bytes that are kept of one session, the newest event of each stream apart.
 pub const SESSION_BYTES: usize = 16 << 20;
 
-/// The same for all sessions together.
+/// Most bytes that are kept of all sessions together; where it is more, who keeps most gives up.
 pub const TOTAL_BYTES: usize = 256 << 20;
 
 /// Most streams of one session that are kept after their end.
@@ -109,10 +109,9 @@ impl Stream {
         self.taken == self.last
     }
 
-    /// Whether its oldest event can go for the sake of others: nobody waits for it.
-    fn can_spare(&self) -> bool {
-        let oldest = self.events.front().filter(|_| self.events.len() > 1);
-        oldest.is_some_and(|oldest| oldest.place <= self.taken || self.reader.is_none())
+    /// Whether a connection is yet to take this event.
+    fn awaits(&self, event: &Event) -> bool {
+        event.place > self.taken && self.reader.is_some()
     }
 
     fn is_stale(&self, now: Instant) -> bool {
@@ -157,10 +156,6 @@ impl Kept {
         }
     }
 
-    fn is_crowded(&self) -> bool {
-        self.bytes > SESSION_BYTES || self.total.load(Ordering::Relaxed) > TOTAL_BYTES
-    }
-
     /// The stream to be given up first: ended, unread, rather written than not, the oldest.
     fn spare(&self, but: u64) -> Option<u64> {
         let ended = self.streams.iter().filter_map(|(number, stream)| {
@@ -170,21 +165,34 @@ impl Kept {
         ended.min().map(|(_, _, number)| number)
     }
 
+    /// The stream whose oldest event is given up first: rather one that no connection waits for,
+    /// then the oldest. Each keeps its newest `least` events.
+    fn oldest(&self, least: usize) -> Option<u64> {
+        let oldest = self.streams.iter().filter_map(|(number, stream)| {
+            let event = stream.events.front().filter(|_| stream.events.len() > least)?;
+            Some((stream.awaits(event), event.at, *number))
+        });
+        oldest.min().map(|(_, _, number)| number)
+    }
+
+    /// Gives up what is missed least; false when there is nothing.
+    fn give_up(&mut self, least: usize, unasked: &mut Unasked) -> bool {
+        if let Some(spare) = self.spare(STANDING) {
+            self.drop_stream(spare);
+            return true;
+        }
+        let oldest = self.oldest(least);
+        oldest.into_iter().for_each(|number| self.drop_oldest(number, unasked));
+        oldest.is_some()
+    }
+
     /// Makes up for a new event of a stream.
     fn make_room(&mut self, number: u64) -> Unasked {
         let mut unasked = Unasked::new();
         while self.streams.get(&number).is_some_and(Stream::is_over_its_room) {
             self.drop_oldest(number, &mut unasked);
         }
-        while self.is_crowded() {
-            if let Some(spare) = self.spare(number) {
-                self.drop_stream(spare);
-            } else if self.streams.get(&number).is_some_and(Stream::can_spare) {
-                self.drop_oldest(number, &mut unasked);
-            } else {
-                break;
-            }
-        }
+        while self.bytes > SESSION_BYTES && self.give_up(1, &mut unasked) {}
         unasked
     }
 }
@@ -248,6 +256,21 @@ impl Replay {
         if let Some(stream) = kept.streams.get(&number) {
             stream.wake.notify_waiters();
         }
+        unasked
+    }
+
+    /// The bytes that are kept.
+    pub fn bytes(&self) -> usize {
+        self.lock().bytes
+    }
+
+    /// Gives up at least so many bytes for the sake of other sessions, if there are so many: here
+    /// even what a connection waits for, which is slower than all this is large.
+    pub fn shed(&self, bytes: usize) -> Unasked {
+        let mut unasked = Unasked::new();
+        let mut kept = self.lock();
+        let rest = kept.bytes.saturating_sub(bytes);
+        while kept.bytes > rest && kept.give_up(0, &mut unasked) {}
         unasked
     }
 
@@ -483,23 +506,38 @@ mod tests {
         assert_eq!(total(&replay), 0);
     }
 
-    #[tokio::test]
-    async fn when_all_sessions_together_keep_too_much_only_what_is_awaited_is_kept() {
-        let total = Arc::new(AtomicUsize::new(TOTAL_BYTES)); // of others
-        let replay = Arc::new(Replay::new("t".into(), Arc::clone(&total)));
-        let (left, read) = (replay.open(), replay.open());
-        let mut reader = replay.read(read, Some(0)).expect("kept");
-        for _ in 0..5 {
-            replay.push(left, said(1), None);
-            replay.push(read, said(1), None);
+    #[test]
+    fn live_streams_that_nobody_reads_keep_no_more_than_the_share_of_their_session() {
+        let replay = replay();
+        let streams: Vec<_> = (0..10).map(|_| replay.open()).collect();
+        let connected = |number: &u64| replay.read(*number, Some(0)).expect("kept");
+        let _readers: Vec<_> = streams.iter().map(connected).collect();
+        for number in streams {
+            (0..8).for_each(|_| drop(replay.push(number, said(STREAM_BYTES / 8), None)));
         }
-        replay.end(left);
+        assert!(total(&replay) <= SESSION_BYTES, "{}", total(&replay));
+    }
+
+    #[tokio::test]
+    async fn what_nobody_waits_for_goes_first_and_then_the_oldest() {
+        let total = Arc::new(AtomicUsize::new(5)); // of others
+        let replay = Arc::new(Replay::new("t".into(), Arc::clone(&total)));
+        let (read, ended, left) = (replay.open(), replay.open(), replay.open());
+        let mut reader = replay.read(read, Some(0)).expect("kept");
+        for number in [read, read, read, ended, left, left] {
+            replay.push(number, said(1), Some(number));
+        }
+        replay.end(ended);
+        assert!(replay.shed(1).is_empty(), "a stream that ended has nothing left to ask");
+        assert_eq!(replay.find("t-2-1"), None);
+        assert_eq!(replay.shed(1), [left]);
+        assert_eq!(replay.shed(1), [left]);
+        assert_eq!(replay.shed(1), [read], "its client is slower than the others are patient");
         replay.end(read);
-        assert_eq!(ids(&mut replay.read(left, Some(0)).expect("kept")).await, ["t-1-5"]);
-        assert_eq!(ids(&mut reader).await.len(), 5, "its client is there");
+        assert_eq!(ids(&mut reader).await, ["t-1-2", "t-1-3"]);
         drop(reader);
-        drop(replay);
-        assert_eq!(total.load(Ordering::Relaxed), TOTAL_BYTES);
+        replay.shed(usize::MAX);
+        assert_eq!((replay.bytes(), total.load(Ordering::Relaxed)), (0, 5));
     }
 
     #[tokio::test]

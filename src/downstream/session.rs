@@ -5,7 +5,7 @@
 
 use crate::bridge::listen::Filter;
 use crate::bridge::question::Reply;
-use crate::downstream::replay::{Frame, Reader, Replay, STANDING};
+use crate::downstream::replay::{Frame, Reader, Replay, STANDING, TOTAL_BYTES};
 use crate::mcp::{ClientCapabilities, Extensions, LogLevel, Revision};
 use crate::oauth::Principal;
 use crate::relay::{Asked, Cancel, Endpoint, Exchange, Hub, Outlet, Step, World};
@@ -14,8 +14,8 @@ use crate::task::Scope;
 use crate::wire::jsonrpc::{RequestId, Response};
 use bytes::Bytes;
 use std::collections::HashMap;
-use std::sync::atomic::AtomicUsize;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
 /// A session without requests and streams for this long has ended.
@@ -39,6 +39,9 @@ pub type Opened = (Principal, Endpoint, Revision, ClientCapabilities, Extensions
 
 /// Digits of what the event ids of one session have in common.
 const TAG: usize = 16;
+
+/// What who keeps most for replay gives up at a time, in bytes, where all keep too much.
+const SLICE: usize = 64 << 10;
 
 /// Most questions of one session that wait for an answer.
 pub const MOST_ASKED: usize = 1024;
@@ -64,6 +67,8 @@ pub struct Session {
     pub outlet: Arc<Outlet>,
     /// What its streams have said.
     replay: Arc<Replay>,
+    /// With those that it shares the room for that with.
+    table: Weak<Table>,
     state: Mutex<State>,
 }
 
@@ -90,7 +95,7 @@ impl Session {
         id: String,
         number: u64,
         (principal, endpoint, revision, capabilities, extensions): Opened,
-        replay: Replay,
+        (replay, table): (Replay, Weak<Table>),
     ) -> Self {
         let outlet = Arc::new(Outlet::new(endpoint, None, Filter::all_lists()));
         let state = State {
@@ -115,6 +120,7 @@ impl Session {
             extensions,
             outlet,
             replay,
+            table,
             state,
         }
     }
@@ -212,6 +218,16 @@ impl Session {
 
     fn say(&self, stream: u64, message: Bytes, question: Option<u64>) {
         for id in self.replay.push(stream, message, question) {
+            self.withdraw(id); // nobody was asked
+        }
+        if let Some(table) = self.table.upgrade() {
+            table.make_room();
+        }
+    }
+
+    /// Gives up some of what is kept for replay.
+    fn shed(&self) {
+        for id in self.replay.shed(SLICE) {
             self.withdraw(id); // nobody was asked
         }
     }
@@ -364,26 +380,51 @@ async fn notice(session: &Session, stream: u64) -> Option<Bytes> {
     }
 }
 
+/// The sessions by their ids.
+#[derive(Debug)]
+struct Table {
+    sessions: Mutex<HashMap<String, Arc<Session>>>,
+    /// Bytes that are kept for replay.
+    kept: Arc<AtomicUsize>,
+    /// Most bytes that are.
+    room: usize,
+}
+
+impl Table {
+    /// Where too much is kept for replay, who keeps most gives up some of it, so that nobody can
+    /// take from the others what little they keep.
+    fn make_room(&self) {
+        while self.kept.load(Ordering::Relaxed) > self.room {
+            let sessions = lock(&self.sessions);
+            let largest = sessions.values().max_by_key(|session| session.replay.bytes()).cloned();
+            drop(sessions);
+            let Some(largest) = largest.filter(|largest| largest.replay.bytes() > 0) else {
+                return;
+            };
+            largest.shed();
+        }
+    }
+}
+
 /// All sessions.
 #[derive(Debug)]
 pub struct Sessions {
-    table: Mutex<HashMap<String, Arc<Session>>>,
+    table: Arc<Table>,
     most: usize,
     random: Arc<Random>,
     scope: Arc<Scope>,
-    /// Bytes that are kept for replay.
-    kept: Arc<AtomicUsize>,
 }
 
 impl Sessions {
     /// No sessions yet, and at most `most` of them. Exchanges without a client end in `scope`.
     pub fn new(most: usize, random: Arc<Random>, scope: Arc<Scope>) -> Self {
-        Self { table: Mutex::default(), most, random, scope, kept: Arc::default() }
+        let (sessions, kept, room) = (Mutex::default(), Arc::default(), TOTAL_BYTES);
+        Self { table: Arc::new(Table { sessions, kept, room }), most, random, scope }
     }
 
     /// Opens a session; `None` when there are too many and none has been idle for [`ROOM`].
     pub fn open(&self, opened: Opened, hub: &Hub, world: &World) -> Option<Arc<Session>> {
-        if lock(&self.table).len() >= self.most {
+        if lock(&self.table.sessions).len() >= self.most {
             let now = Instant::now();
             let mut idle = self.idle(now, ROOM_UNUSED).into_iter();
             let oldest = idle.find(|session| session.makes_room(now))?;
@@ -391,19 +432,20 @@ impl Sessions {
         }
         let mut tag = self.random.hex128();
         tag.truncate(TAG); // it tells sessions apart and keeps no secret
-        let replay = Replay::new(tag, Arc::clone(&self.kept));
+        let replay = Replay::new(tag, Arc::clone(&self.table.kept));
+        let place = (replay, Arc::downgrade(&self.table));
         let mut number = [0; 8];
         self.random.fill(&mut number);
         let number = u64::from_le_bytes(number);
-        let session = Arc::new(Session::new(self.random.hex128(), number, opened, replay));
-        lock(&self.table).insert(session.id.clone(), Arc::clone(&session));
+        let session = Arc::new(Session::new(self.random.hex128(), number, opened, place));
+        lock(&self.table.sessions).insert(session.id.clone(), Arc::clone(&session));
         hub.add(&session.outlet);
         Some(session)
     }
 
     /// The sessions that nobody has used for `idle`, those unused for longest first.
     fn idle(&self, now: Instant, idle: Duration) -> Vec<Arc<Session>> {
-        let table = lock(&self.table);
+        let table = lock(&self.table.sessions);
         let unused = |session: &Arc<Session>| Some((session.unused_since()?, Arc::clone(session)));
         let mut found: Vec<_> = table.values().filter_map(unused).collect();
         drop(table);
@@ -419,7 +461,7 @@ impl Sessions {
         endpoint: Endpoint,
         principal: &Principal,
     ) -> Option<Arc<Session>> {
-        let session = lock(&self.table).get(id).cloned();
+        let session = lock(&self.table.sessions).get(id).cloned();
         let is_theirs = |s: &Arc<Session>| s.endpoint == endpoint && s.principal == *principal;
         let session = session.filter(is_theirs)?;
         session.touch();
@@ -428,7 +470,7 @@ impl Sessions {
 
     /// Ends a session.
     pub fn close(&self, session: &Session, hub: &Hub, world: &World) {
-        lock(&self.table).remove(&session.id);
+        lock(&self.table.sessions).remove(&session.id);
         session.end();
         for upstream in &*world.upstreams {
             upstream.lanes.session_ended(session.number);
@@ -439,7 +481,7 @@ impl Sessions {
     /// Ends the sessions that nobody has used for [`IDLE`], and gives up what is not replayed any
     /// more.
     pub fn sweep(&self, now: Instant, hub: &Hub, world: &World) {
-        let all: Vec<_> = lock(&self.table).values().cloned().collect();
+        let all: Vec<_> = lock(&self.table.sessions).values().cloned().collect();
         for session in all {
             session.sweep(now);
         }
@@ -467,5 +509,75 @@ impl Sessions {
             while more(&exchange.next(Duration::MAX).await) {}
             drop(flight);
         });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::downstream::Front;
+    use crate::downstream::front::tests::bare;
+
+    /// The room for replay, in bytes.
+    const NARROW: usize = 1 << 20;
+
+    fn open(front: &Front, whose: &'static str) -> Arc<Session> {
+        let (principal, revision) = (Principal::named(whose), Revision::parse("2025-11-25"));
+        let revision = revision.expect("a revision");
+        let (capabilities, extensions) = (ClientCapabilities::default(), Extensions::default());
+        let opened = (principal, Endpoint::Aggregate, revision, capabilities, extensions);
+        let (hub, world) = (&front.relay.hub, front.relay.world());
+        front.sessions.open(opened, hub, &world).expect("there is room")
+    }
+
+    /// A front whose sessions have little room.
+    fn narrow() -> Arc<Front> {
+        let mut front = bare();
+        let sessions = &mut Arc::get_mut(&mut front).expect("it is ours alone").sessions;
+        Arc::get_mut(&mut sessions.table).expect("it is ours alone").room = NARROW;
+        front
+    }
+
+    #[tokio::test]
+    async fn who_keeps_much_takes_nothing_from_who_keeps_little() {
+        let front = narrow();
+        let little = open(&front, "");
+        let small = little.speak();
+        (0..3).for_each(|_| small.say(Bytes::from_static(b"{}"), None));
+        let message = Bytes::from(vec![b'x'; NARROW / 16]);
+        let mut kept = Vec::new();
+        for _ in 0..8 {
+            let greedy = open(&front, "");
+            for _ in 0..4 {
+                let speech = greedy.speak();
+                let unread = speech.listen().expect("it is open");
+                (0..2).for_each(|_| speech.say(message.clone(), None));
+                kept.push((speech, unread));
+            }
+        }
+        let bytes = front.sessions.table.kept.load(Ordering::Relaxed);
+        assert!(bytes <= NARROW, "{bytes}");
+        small.say(Bytes::from_static(b"{}"), None);
+        let mut listening = small.listen().expect("it is kept");
+        for _ in 0..4 {
+            let frame = listening.next().await.expect("an event");
+            assert!(frame.concat().ends_with(b"data: {}\n\n"), "{frame:?}");
+        }
+        assert!(listening.event_id().ends_with("-1-4"), "nothing was left out");
+    }
+
+    #[tokio::test]
+    async fn who_comes_back_for_what_was_given_up_for_others_is_told_so() {
+        let front = narrow();
+        let large = open(&front, "");
+        let said = large.speak();
+        said.say(Bytes::from(vec![b'x'; NARROW / 2]), None);
+        let place = said.listen().expect("it is open").event_id();
+        drop(said);
+        assert!(large.place(&place).is_some());
+        for _ in 0..4 {
+            open(&front, "").speak().say(Bytes::from(vec![b'x'; NARROW / 4]), None);
+        }
+        assert!(large.place(&place).is_none());
     }
 }
