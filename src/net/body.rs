@@ -11,17 +11,27 @@ use std::error::Error;
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
 use hyper::body::{Body, Frame, SizeHint};
-use tokio::sync::mpsc;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 
 use crate::task;
 
 /// What a declared `Content-Length` may make us reserve before that much has arrived: 1 MiB.
 const MAX_PRESIZE: usize = 1 << 20;
+
+/// Most bytes that wait in a stream in frames over [`SMALL_FRAME`], a single larger one apart.
+pub const WAITING_BYTES: usize = 1 << 20;
+
+/// A frame of up to so many bytes is bounded well enough by the number of frames.
+const SMALL_FRAME: usize = 16 << 10;
+
+/// A frame, and its share of [`WAITING_BYTES`] if it has one.
+type Waiting = (Bytes, Option<OwnedSemaphorePermit>);
 
 /// A body of ours, on its way to a peer.
 pub struct Outgoing(Kind);
@@ -30,7 +40,7 @@ enum Kind {
     Empty,
     Full(Bytes),
     Parts { pieces: std::vec::IntoIter<Bytes>, left: u64 },
-    Stream { frames: mpsc::Receiver<Bytes>, driver: Option<Driver> },
+    Stream { frames: mpsc::Receiver<Waiting>, driver: Option<Driver> },
 }
 
 /// Work that a streamed body carries with it; dropping the body drops the work.
@@ -55,10 +65,10 @@ impl Outgoing {
     }
 
     /// A body of unknown length that ends when every [`FrameSender`] is dropped; at most
-    /// `capacity` frames (at least one) wait in it.
+    /// `capacity` frames (at least one) of [`WAITING_BYTES`] wait in it.
     pub fn stream(capacity: usize) -> (FrameSender, Self) {
-        let (sender, frames) = mpsc::channel(capacity.max(1));
-        (FrameSender(sender), Self(Kind::Stream { frames, driver: None }))
+        let (sender, frames) = FrameSender::new(capacity);
+        (sender, Self(Kind::Stream { frames, driver: None }))
     }
 
     /// A stream that is produced by `produce`, polled by whoever polls the body: no task of its
@@ -69,8 +79,8 @@ impl Outgoing {
         F: FnOnce(FrameSender) -> D,
         D: Future<Output = ()> + Send + 'static,
     {
-        let (sender, frames) = mpsc::channel(capacity.max(1));
-        let driver: Driver = Box::pin(produce(FrameSender(sender)));
+        let (sender, frames) = FrameSender::new(capacity);
+        let driver: Driver = Box::pin(produce(sender));
         Self(Kind::Stream { frames, driver: Some(driver) })
     }
 }
@@ -108,7 +118,7 @@ impl Body for Outgoing {
                     *driver = None;
                 }
                 match frames.poll_recv(cx) {
-                    Poll::Ready(frame) => frame,
+                    Poll::Ready(frame) => frame.map(|(frame, _)| frame),
                     Poll::Pending => return Poll::Pending,
                 }
             }
@@ -132,7 +142,10 @@ impl Body for Outgoing {
 
 /// Feeds one streamed [`Outgoing`].
 #[derive(Clone, Debug)]
-pub struct FrameSender(mpsc::Sender<Bytes>);
+pub struct FrameSender {
+    frames: mpsc::Sender<Waiting>,
+    room: Arc<Semaphore>,
+}
 
 /// Nobody reads the body any more: the peer is gone.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -156,12 +169,27 @@ pub enum Refused {
 }
 
 impl FrameSender {
+    fn new(capacity: usize) -> (Self, mpsc::Receiver<Waiting>) {
+        let (frames, waiting) = mpsc::channel(capacity.max(1));
+        (Self { frames, room: Arc::new(Semaphore::new(WAITING_BYTES)) }, waiting)
+    }
+
+    /// The room that a frame takes up.
+    fn size(frame: &Bytes) -> Option<u32> {
+        let large = frame.len() > SMALL_FRAME;
+        u32::try_from(frame.len().min(WAITING_BYTES)).ok().filter(|_| large)
+    }
+
     /// Writes one frame, waiting while the peer is slower than we are.
     ///
     /// # Errors
     /// [`Disconnected`] when the body was dropped.
     pub async fn send(&self, frame: Bytes) -> Result<(), Disconnected> {
-        self.0.send(frame).await.map_err(|_| Disconnected)
+        let room = match Self::size(&frame) {
+            Some(size) => Arc::clone(&self.room).acquire_many_owned(size).await.ok(),
+            None => None,
+        };
+        self.frames.send((frame, room)).await.map_err(|_| Disconnected)
     }
 
     /// Writes one frame if there is room now.
@@ -169,15 +197,22 @@ impl FrameSender {
     /// # Errors
     /// [`Refused`]: no room, or nobody reads.
     pub fn try_send(&self, frame: Bytes) -> Result<(), Refused> {
-        self.0.try_send(frame).map_err(|error| match error {
-            mpsc::error::TrySendError::Full(frame) => Refused::Full(frame),
+        let room = match Self::size(&frame) {
+            Some(size) => match Arc::clone(&self.room).try_acquire_many_owned(size) {
+                Ok(room) => Some(room),
+                Err(_) => return Err(Refused::Full(frame)),
+            },
+            None => None,
+        };
+        self.frames.try_send((frame, room)).map_err(|error| match error {
+            mpsc::error::TrySendError::Full((frame, _)) => Refused::Full(frame),
             mpsc::error::TrySendError::Closed(_) => Refused::Disconnected,
         })
     }
 
     /// Waits until nobody reads the body any more.
     pub async fn closed(&self) {
-        self.0.closed().await;
+        self.frames.closed().await;
     }
 }
 
@@ -430,15 +465,15 @@ mod tests {
         let whole = pieces.concat();
         let read = read_bounded(Outgoing::parts(pieces.clone()), whole.len(), SOON, |_| true).await;
         assert_eq!(read.expect("exactly the limit"), whole);
-        let (sender, body) = Outgoing::stream(64);
-        for piece in pieces {
-            sender.try_send(piece).expect("room for all");
-        }
-        drop(sender);
-        assert_eq!(
-            read_bounded(body, whole.len(), SOON, |_| true).await.expect("undeclared"),
-            whole
-        );
+        let (sender, body) = Outgoing::stream(1);
+        let said = async {
+            for piece in pieces {
+                sender.send(piece).await.expect("it is read");
+            }
+            drop(sender);
+        };
+        let read = tokio::join!(read_bounded(body, whole.len(), SOON, |_| true), said).0;
+        assert_eq!(read.expect("undeclared"), whole);
     }
 
     #[tokio::test]
@@ -472,5 +507,28 @@ mod tests {
         gather.push("b".into()).expect("room");
         assert!(gather.joined.capacity() <= MAX_PRESIZE);
         assert!(Gather::new(&declared, (1 << 30) - 1).is_none());
+    }
+
+    #[tokio::test]
+    async fn what_waits_in_a_stream_is_bounded_by_its_bytes() {
+        let (sender, mut body) = Outgoing::stream(64);
+        let large = Bytes::from(vec![b'x'; WAITING_BYTES / 2]);
+        for _ in 0..2 {
+            sender.try_send(large.clone()).expect("there is room");
+        }
+        assert!(matches!(sender.try_send(large.clone()), Err(Refused::Full(_))));
+        sender.try_send("small".into()).expect("it takes none");
+        poll_fn(|cx| Pin::new(&mut body).poll_frame(cx)).await.expect("a frame").expect("ours");
+        sender.send(large.clone()).await.expect("there is again");
+        let waits = sender.send(Bytes::from(vec![b'x'; 2 * WAITING_BYTES]));
+        let (sent, ()) = tokio::join!(waits, async {
+            for _ in 0..4 {
+                poll_fn(|cx| Pin::new(&mut body).poll_frame(cx)).await.expect("one").expect("ours");
+            }
+        });
+        sent.expect("a single larger one passes");
+        let waits = sender.send(large);
+        drop(body);
+        waits.await.expect_err("nobody reads it");
     }
 }
