@@ -17,7 +17,7 @@ use crate::net::body::{Disconnected, FrameSender, Outgoing};
 use crate::oauth::Permit;
 use crate::relay::{Answer, Endpoint};
 use crate::sys::random::Random;
-use crate::task::Scope;
+use crate::task::{Scope, within};
 use crate::wire::jsonrpc::{Code, Message, Rejected, Request, RequestId, batch};
 use crate::wire::sse::encode;
 use bytes::Bytes;
@@ -25,15 +25,23 @@ use http::request::Parts;
 use http::{Method as Verb, StatusCode};
 use std::collections::HashMap;
 use std::fmt;
+use std::pin::pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
-use tokio::sync::mpsc;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 
 /// Most requests of one session that are under way.
 pub const MOST_CALLS: usize = 64;
 
 /// Messages that may wait for a client that does not read.
 pub const MOST_WAITING: usize = 64;
+
+/// Bytes of messages that may wait for it, a single larger one apart.
+pub const MOST_WAITING_BYTES: usize = 4 << 20;
+
+/// How long a stream may be open before its client has introduced itself, unless we are just
+/// answering it.
+pub const INTRODUCTION: Duration = Duration::from_secs(30);
 
 /// A client that has read nothing for so long, though messages wait, is taken to be gone.
 pub const STALLED: Duration = Duration::from_secs(60);
@@ -48,6 +56,7 @@ pub struct Lines {
     table: Mutex<HashMap<String, Arc<Wire>>>,
     most: usize,
     random: Arc<Random>,
+    introduction: Duration,
 }
 
 /// One open stream.
@@ -58,11 +67,16 @@ struct Wire {
     endpoint: Endpoint,
     /// Who has opened it, and alone may post to it.
     permit: Permit,
-    waiting: mpsc::Sender<Frame>,
+    waiting: mpsc::Sender<Waiting>,
+    /// Bytes that may wait there.
+    room: Arc<Semaphore>,
     state: Mutex<State>,
     /// What is under way; ends with the stream.
     calls: Scope,
 }
+
+/// A message that waits for the client, and its share of [`MOST_WAITING_BYTES`].
+type Waiting = (Frame, OwnedSemaphorePermit);
 
 #[derive(Debug, Default)]
 struct State {
@@ -74,7 +88,7 @@ struct State {
 impl Lines {
     /// No streams yet, and at most `most` of them.
     pub fn new(most: usize, random: Arc<Random>) -> Self {
-        Self { table: Mutex::default(), most, random }
+        Self { table: Mutex::default(), most, random, introduction: INTRODUCTION }
     }
 
     fn add(&self, wire: Wire) -> Option<Arc<Wire>> {
@@ -111,11 +125,17 @@ impl Line {
     /// # Errors
     /// The stream has ended.
     pub async fn say(&self, message: Bytes) -> Result<(), Disconnected> {
-        let sent = self.wire.waiting.send_timeout(frame(message, None), STALLED).await;
-        sent.map_err(|_| {
+        let sent = within(STALLED, self.wait(frame(message, None))).await;
+        sent.flatten().ok_or_else(|| {
             self.end();
             Disconnected
         })
+    }
+
+    async fn wait(&self, frame: Frame) -> Option<()> {
+        let size = frame.iter().map(Bytes::len).sum::<usize>().min(MOST_WAITING_BYTES);
+        let room = Arc::clone(&self.wire.room).acquire_many_owned(u32::try_from(size).ok()?);
+        self.wire.waiting.send((frame, room.await.ok()?)).await.ok()
     }
 
     async fn answer(&self, answer: Answer) {
@@ -279,6 +299,7 @@ pub fn get(gate: &Arc<Gate>, permit: Permit, endpoint: Endpoint, head: &Parts) -
         endpoint,
         permit,
         waiting,
+        room: Arc::new(Semaphore::new(MOST_WAITING_BYTES)),
         state: Mutex::default(),
         calls: gate.front.scope.child("http+sse session"),
     });
@@ -288,21 +309,44 @@ pub fn get(gate: &Arc<Gate>, permit: Permit, endpoint: Endpoint, head: &Parts) -
     Ok(answer::stream(body))
 }
 
-async fn deliver(hanging: Hanging, mut messages: mpsc::Receiver<Frame>, frames: FrameSender) {
+/// Waits until the client has had its time to introduce itself and has not.
+async fn stranger(line: &Line) {
+    loop {
+        tokio::time::sleep(line.gate.lines.introduction).await;
+        if line.session().is_some() {
+            std::future::pending::<()>().await;
+        }
+        // its server may be starting, which takes its own time
+        if line.wire.calls.live() == 0 {
+            return log::debug!("an http+sse stream without a session is closed");
+        }
+    }
+}
+
+async fn deliver(hanging: Hanging, mut messages: mpsc::Receiver<Waiting>, frames: FrameSender) {
     let wire = Arc::clone(&hanging.0.wire);
     let over = wire.calls.token();
+    let mut stranger = pin!(stranger(&hanging.0));
     let mut frame = vec![encode::endpoint(&format!("/messages?sessionId={}", wire.id))];
+    let mut room = None; // that the frame takes, until it is written
     loop {
         for piece in frame {
             if frames.send(piece).await.is_err() {
                 return;
             }
         }
-        frame = tokio::select! {
+        drop(room);
+        (frame, room) = tokio::select! {
             biased; // what was said before the end still goes out
-            message = messages.recv() => message.unwrap_or_default(),
+            message = messages.recv() => match message {
+                Some((frame, room)) => (frame, Some(room)),
+                None => return,
+            },
             () = over.cancelled() => return,
-            () = tokio::time::sleep(KEEP_ALIVE) => vec![Bytes::from_static(encode::KEEP_ALIVE)],
+            () = &mut stranger => return,
+            () = tokio::time::sleep(KEEP_ALIVE) => {
+                (vec![Bytes::from_static(encode::KEEP_ALIVE)], None)
+            }
         };
     }
 }
@@ -324,4 +368,87 @@ pub fn find(gate: &Arc<Gate>, permit: &Permit, head: &Parts) -> Result<Line, Ref
     let gone = || answer::rejected(404, &invalid("no such session: open a stream at /sse"));
     let wire = gate.lines.find(id, permit).ok_or_else(gone)?;
     Ok(Line { gate: Arc::clone(gate), wire })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::downstream::front::tests::bare;
+    use crate::downstream::http::guard::Guard;
+    use http_body_util::BodyExt;
+
+    const LONG: Duration = Duration::from_secs(30);
+
+    fn gate(introduction: Duration) -> Arc<Gate> {
+        let random = Arc::new(Random::open().expect("a random device"));
+        let lines = Lines { introduction, ..Lines::new(1, random) };
+        Arc::new(Gate::new(bare(), Guard::default(), lines))
+    }
+
+    fn open(gate: &Arc<Gate>) -> (Line, Outgoing) {
+        let request = http::Request::get("/sse").header("accept", "text/event-stream").body(());
+        let (head, ()) = request.expect("a request").into_parts();
+        let permit = Permit::dangerously_for_anyone_on_this_machine();
+        let body = get(gate, permit, Endpoint::Aggregate, &head).expect("a stream").into_body();
+        let wire = lock(&gate.lines.table).values().next().map(Arc::clone).expect("one");
+        (Line { gate: Arc::clone(gate), wire }, body)
+    }
+
+    fn request(method: &str) -> Bytes {
+        let params = r#"{"protocolVersion":"2024-11-05","capabilities":{},"clientInfo":{}}"#;
+        let text = format!(r#"{{"jsonrpc":"2.0","id":1,"method":"{method}","params":{params}}}"#);
+        Bytes::from(text)
+    }
+
+    async fn read(body: &mut Outgoing) -> Option<Bytes> {
+        let frame = within(LONG, body.frame()).await.expect("in time");
+        frame.map(|frame| frame.expect("our own").into_data().expect("data"))
+    }
+
+    #[tokio::test]
+    async fn who_never_introduces_itself_makes_room_and_who_does_stays() {
+        let gate = gate(Duration::from_millis(50));
+        let (line, mut body) = open(&gate);
+        let (head, ()) = http::Request::post("/messages").body(()).expect("one").into_parts();
+        line.post(&head, request("ping")).expect("accepted"); // which introduces nobody
+        let mut read_all = Vec::new();
+        let to_the_end = async {
+            while let Some(frame) = read(&mut body).await {
+                read_all.extend(frame);
+            }
+        };
+        within(LONG, to_the_end).await.expect("it ends, though it says that it is alive");
+        drop(body);
+        assert!(String::from_utf8_lossy(&read_all).contains("\"result\":{}"));
+        assert!(lock(&gate.lines.table).is_empty());
+
+        let (line, mut body) = open(&gate);
+        line.clone().post(&head, request("initialize")).expect("accepted");
+        read(&mut body).await.expect("the endpoint");
+        read(&mut body).await.expect("the answer");
+        let longer = gate.lines.introduction * 4;
+        assert!(within(longer, body.frame()).await.is_none(), "it stays open");
+        assert!(line.session().is_some());
+    }
+
+    #[tokio::test]
+    async fn what_waits_for_a_client_is_bounded_by_its_bytes() {
+        let gate = gate(LONG);
+        let (line, mut body) = open(&gate);
+        let large = Bytes::from(vec![b'x'; MOST_WAITING_BYTES / 2 - 1000]);
+        for _ in 0..2 {
+            line.say(large.clone()).await.expect("there is room");
+        }
+        let third = within(Duration::from_millis(20), line.say(large.clone())).await;
+        assert!(third.is_none(), "there is none for a third");
+        while read(&mut body).await.expect("more").len() < large.len() {}
+        while read(&mut body).await.expect("more").len() < large.len() {}
+        let third = within(LONG, line.say(large)).await;
+        third.expect("in time").expect("there is again");
+        let huge = Bytes::from(vec![b'x'; 2 * MOST_WAITING_BYTES]);
+        let (said, _) = tokio::join!(line.say(huge), async {
+            while read(&mut body).await.expect("more").len() < 2 * MOST_WAITING_BYTES {}
+        });
+        said.expect("a single larger one passes");
+    }
 }
