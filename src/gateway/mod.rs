@@ -172,14 +172,8 @@ fn serve(
             let spawn = move |name, work| {
                 connections.spawn(name, work);
             };
-            let service = move |_| {
-                let gate = Arc::clone(&gate);
-                hyper::service::service_fn(move |request| {
-                    let gate = Arc::clone(&gate);
-                    async move { Ok::<_, std::convert::Infallible>(gate.serve(request).await) }
-                })
-            };
-            listener.serve(limits, stopped, spawn, service).await;
+            let answer = move |request| Arc::clone(&gate).serve(request);
+            listener.serve(limits, stopped, spawn, answer).await;
         });
     }
     front

@@ -21,7 +21,7 @@ use std::time::{Duration, Instant};
 use http::{Request, Response};
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
-use hyper::service::Service;
+use hyper::service::{Service, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
@@ -29,7 +29,9 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 
 use super::body::Outgoing;
 use super::patient::Patient;
+use super::seats::{Answering, Seats, Taken};
 use crate::task::quiet::poll_twice;
+use crate::task::within;
 
 /// Connections the kernel holds until we accept them.
 const BACKLOG: u32 = 1024;
@@ -50,13 +52,16 @@ const ACCEPT_PAUSE: (Duration, Duration) = (Duration::from_millis(5), Duration::
 /// The same complaint is logged at most this often.
 const LOG_INTERVAL: Duration = Duration::from_secs(10);
 
+/// How long a connection that is to make room for another may take to let go.
+const LEAVE_TIME: Duration = Duration::from_millis(100);
+
 /// How long dropped connections may take to let go.
 const CLOSE_TIME: Duration = Duration::from_secs(1);
 
 /// What one listener allows.
 #[derive(Debug, Clone)]
 pub struct ListenLimits {
-    /// Connections open at once; the next one is closed unserved.
+    /// Connections open at once; for the next one an idle one is closed, or it is closed unserved.
     pub max_connections: usize,
     /// Bytes of a request line and its headers (431).
     pub max_header_bytes: usize,
@@ -85,7 +90,7 @@ impl Default for ListenLimits {
 pub struct Counts {
     /// Connections served.
     pub accepted: AtomicU64,
-    /// Connections closed because of `max_connections`.
+    /// Connections closed unserved because of `max_connections`.
     pub refused: AtomicU64,
     /// Accepts that failed (file descriptors exhausted, most likely).
     pub failed: AtomicU64,
@@ -177,25 +182,23 @@ impl Listener {
     }
 
     /// Accepts and serves until `stop` resolves, then lets requests in flight finish for at most
-    /// `limits.drain` and drops the rest. `service` makes the service of one connection, given
-    /// the peer's address; `spawn` runs a named task. Dropping this future drops every connection.
-    pub async fn serve<S>(
+    /// `limits.drain` and drops the rest. `answer` answers a request; `spawn` runs a named task.
+    /// Dropping this future drops every connection.
+    pub async fn serve<F>(
         self,
         limits: ListenLimits,
         stop: impl Future<Output = ()>,
         spawn: impl Fn(&'static str, Attendant),
-        mut service: impl FnMut(SocketAddr) -> S,
+        answer: impl Fn(Request<Incoming>) -> F + Clone + Send + 'static,
     ) where
-        S: Service<Request<Incoming>, Response = Response<Outgoing>, Error = Infallible>,
-        S: Send + 'static,
-        S::Future: Send + 'static,
+        F: Future<Output = Response<Outgoing>> + Send + 'static,
     {
         let protocol = protocol(&limits);
         let most = u32::try_from(limits.max_connections).unwrap_or(u32::MAX).min(MAX_SLOTS);
         let slots = Arc::new(Semaphore::new(most as usize));
         let (phase, phases) = watch::channel(Phase::Serving);
-        let mut door =
-            Door { listener: self, pause: ACCEPT_PAUSE.0, complaint: Complaint::default() };
+        let (pause, complaint) = (ACCEPT_PAUSE.0, Complaint::default());
+        let mut door = Door { listener: self, seats: Arc::default(), pause, complaint };
         let mut stop = pin!(stop);
         loop {
             let accepted = tokio::select! {
@@ -203,12 +206,18 @@ impl Listener {
                 () = &mut stop => break,
                 accepted = door.accept(&slots) => accepted,
             };
-            let Some((stream, peer, slot)) = accepted else { continue };
-            let connection = protocol.serve_connection(
-                TokioIo::new(Patient::new(stream, limits.write_patience)),
-                service(peer),
-            );
-            let attendant = attend(connection, phases.clone(), slot);
+            let Some((stream, taken)) = accepted else { continue };
+            let (answer, bell) = (answer.clone(), taken.bell());
+            let service = service_fn(move |request| {
+                let (busy, answering) = (bell.ring(), answer(request));
+                async {
+                    let response = answering.await;
+                    Ok::<_, Infallible>(response.map(|body| Answering { body, _busy: busy }))
+                }
+            });
+            let stream = TokioIo::new(Patient::new(stream, limits.write_patience));
+            let connection = protocol.serve_connection(stream, service);
+            let attendant = attend(connection, phases.clone(), taken);
             spawn("http connection", Box::pin(attendant));
         }
         drop(door);
@@ -236,19 +245,17 @@ fn protocol(limits: &ListenLimits) -> http1::Builder {
 /// The accepting side of a listener.
 struct Door {
     listener: Listener,
+    seats: Arc<Seats>,
     pause: Duration,
     complaint: Complaint,
 }
 
 impl Door {
-    /// The next connection with its slot; `None` when there was one that is not served.
-    async fn accept(
-        &mut self,
-        slots: &Arc<Semaphore>,
-    ) -> Option<(TcpStream, SocketAddr, OwnedSemaphorePermit)> {
+    /// The next connection with its seat; `None` when there was one that is not served.
+    async fn accept(&mut self, slots: &Arc<Semaphore>) -> Option<(TcpStream, Taken)> {
         let counts = &self.listener.counts;
         let local = self.listener.local;
-        let (stream, peer) = match self.listener.socket.accept().await {
+        let (stream, _) = match self.listener.socket.accept().await {
             Ok(accepted) => accepted,
             // The connection failed, not the listener.
             Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => return None,
@@ -263,7 +270,8 @@ impl Door {
             }
         };
         self.pause = ACCEPT_PAUSE.0;
-        let Ok(slot) = Arc::clone(slots).try_acquire_owned() else {
+        let Some(slot) = self.slot(slots).await else {
+            let counts = &self.listener.counts;
             counts.refused.fetch_add(1, Ordering::Relaxed);
             if let Some(times) = self.complaint.raise(Instant::now()) {
                 log::warn!("too many connections on {local}: {times} closed unserved");
@@ -273,8 +281,20 @@ impl Door {
         // Without it answers wait for the peer's delayed acknowledgement. A failure means that the
         // peer is gone already, which serving it will tell.
         let _ = stream.set_nodelay(true);
-        counts.accepted.fetch_add(1, Ordering::Relaxed);
-        Some((stream, peer, slot))
+        self.listener.counts.accepted.fetch_add(1, Ordering::Relaxed);
+        Some((stream, self.seats.take(slot)))
+    }
+
+    /// A free slot, or that of a connection which is idle.
+    async fn slot(&self, slots: &Arc<Semaphore>) -> Option<OwnedSemaphorePermit> {
+        if let Ok(slot) = Arc::clone(slots).try_acquire_owned() {
+            return Some(slot);
+        }
+        if !self.seats.make_room() {
+            return None;
+        }
+        let freed = within(LEAVE_TIME, Arc::clone(slots).acquire_owned()).await;
+        freed.and_then(Result::ok)
     }
 }
 
@@ -300,9 +320,9 @@ impl Complaint {
 async fn attend<S>(
     mut connection: http1::Connection<TokioIo<Patient<TcpStream>>, S>,
     mut phases: watch::Receiver<Phase>,
-    _slot: OwnedSemaphorePermit,
+    taken: Taken,
 ) where
-    S: Service<Request<Incoming>, Response = Response<Outgoing>, Error = Infallible>,
+    S: Service<Request<Incoming>, Response = Response<Answering>, Error = Infallible>,
 {
     let ended = loop {
         tokio::select! {
@@ -314,6 +334,7 @@ async fn attend<S>(
                 Phase::Draining => Pin::new(&mut connection).graceful_shutdown(),
                 Phase::Closing => return,
             },
+            () = taken.unwanted() => return,
         }
     };
     // An error other than of parsing means that the peer is gone, or silent for too long.
@@ -323,6 +344,7 @@ async fn attend<S>(
         tokio::select! {
             _ = tokio::time::timeout(LINGER.0, linger(stream)) => {}
             _ = next_phase(&mut phases) => {}
+            () = taken.unwanted() => {}
         }
     }
 }
@@ -354,7 +376,6 @@ async fn linger(mut stream: Patient<TcpStream>) {
 #[allow(clippy::disallowed_methods, reason = "peers of a test need no owner and no bounds")]
 mod tests {
     use hyper::body::Body as _;
-    use hyper::service::service_fn;
     use tokio::sync::{mpsc, oneshot};
     use tokio::task::JoinHandle;
 
@@ -414,10 +435,7 @@ mod tests {
             limits,
             async { drop(stopped.await) },
             |_, attendant| drop(tokio::spawn(attendant)),
-            move |_| {
-                let (event, begun) = (event.clone(), begun.clone());
-                service_fn(move |request| answer(request, event.clone(), begun.clone()))
-            },
+            move |request| answer(request, event.clone(), begun.clone()),
         );
         let task = tokio::spawn(serving);
         Served { address, counts, stop: Some(stop), task, events, streams }
@@ -427,7 +445,7 @@ mod tests {
         request: Request<Incoming>,
         event: mpsc::UnboundedSender<&'static str>,
         begun: mpsc::UnboundedSender<FrameSender>,
-    ) -> Result<Response<Outgoing>, Infallible> {
+    ) -> Response<Outgoing> {
         let path = request.uri().path().to_owned();
         let body = match path.as_str() {
             "/stream" => {
@@ -454,7 +472,7 @@ mod tests {
                 Err(BodyError::TooLarge { .. }) => {
                     let mut refused = Response::new(Outgoing::empty());
                     *refused.status_mut() = http::StatusCode::PAYLOAD_TOO_LARGE;
-                    return Ok(refused);
+                    return refused;
                 }
                 Err(error) => panic!("{error}"),
             },
@@ -464,7 +482,7 @@ mod tests {
             }
             _ => Outgoing::parts(vec!["he".into(), "llo".into()]),
         };
-        Ok(Response::new(body))
+        Response::new(body)
     }
 
     async fn read_to_end(stream: &mut TcpStream) -> String {
@@ -613,19 +631,50 @@ mod tests {
 
     #[tokio::test]
     async fn connections_over_the_limit_are_closed_and_counted() {
-        let served = serve(ListenLimits { max_connections: 1, ..ListenLimits::default() });
+        let mut served = serve(ListenLimits { max_connections: 1, ..ListenLimits::default() });
         let mut first = served.connect().await;
-        first.write_all(GET).await.expect("open");
-        read_until(&mut first, "hello").await;
+        first.write_all(b"GET /stream HTTP/1.1\r\nHost: x\r\n\r\n").await.expect("open");
+        let sender = served.streams.recv().await.expect("a stream");
         assert_eq!(read_to_end(&mut served.connect().await).await, "");
         assert_eq!(served.counts.refused.load(Ordering::Relaxed), 1);
-        first.write_all(GET).await.expect("undisturbed");
-        read_until(&mut first, "hello").await;
+        sender.send("event".into()).await.expect("undisturbed");
+        drop(sender);
+        read_until(&mut first, "event\r\n0\r\n\r\n").await;
         first.shutdown().await.expect("open");
         assert_eq!(read_to_end(&mut first).await, "");
         let mut next = served.connect().await;
         next.write_all(GET).await.expect("open");
         read_until(&mut next, "hello").await;
+    }
+
+    #[tokio::test]
+    async fn who_has_been_idle_for_longest_makes_room_and_who_is_busy_does_not() {
+        let mut served = serve(ListenLimits { max_connections: 4, ..ListenLimits::default() });
+        let mut asks = served.connect().await;
+        asks.write_all(b"GET /hang HTTP/1.1\r\nHost: x\r\n\r\n").await.expect("open");
+        assert_eq!(served.event().await, "hangs");
+        let mut listens = served.connect().await;
+        listens.write_all(b"GET /stream HTTP/1.1\r\nHost: x\r\n\r\n").await.expect("open");
+        let sender = served.streams.recv().await.expect("a stream");
+        let mut served_once = served.connect().await;
+        let mut begins = served.connect().await;
+        begins.write_all(b"GET / HTTP/1.1\r\nX: ").await.expect("open");
+        while served.counts.accepted.load(Ordering::Relaxed) < 4 {
+            tokio::task::yield_now().await;
+        }
+        served_once.write_all(GET).await.expect("open"); // idle since later than the other
+        read_until(&mut served_once, "hello").await;
+        for idle in [&mut begins, &mut served_once] {
+            let mut newcomer = served.connect().await;
+            newcomer.write_all(b"GET /stream HTTP/1.1\r\nHost: x\r\n\r\n").await.expect("open");
+            let begun = tokio::time::timeout(LONG, served.streams.recv()).await;
+            begun.expect("in time").expect("it is served");
+            assert_eq!(read_to_end(idle).await, "");
+        }
+        sender.send("still".into()).await.expect("undisturbed");
+        read_until(&mut listens, "still\r\n").await;
+        drop(asks);
+        assert_eq!(served.event().await, "dropped", "and not before");
     }
 
     #[tokio::test]

@@ -10,3 +10,4 @@ mod fair;
 
 pub mod listen;
 pub mod patient;
+mod seats;

@@ -3,6 +3,7 @@
 //! served while it lasts.
 
 mod bodies_are_bounded;
+mod crowds_shut_nobody_out;
 mod cursors_and_listens_are_bounded;
 mod headers_must_agree_with_the_body;
 mod hostile_host_and_origin;
