@@ -11,7 +11,7 @@ fn numbers() -> impl Iterator<Item = String> {
 }
 
 /// The last rule of `before.md`.
-const BEFORE: u32 = 19;
+const BEFORE: u32 = 22;
 
 struct Row {
     number: String,

@@ -4,9 +4,13 @@
 use crate::bridge::question::Question;
 use crate::mcp::{Method, meta};
 use crate::wire::json::{self, Key, Kind, Object, Span, Value};
-use crate::wire::jsonrpc::Call;
+use crate::wire::jsonrpc::{Call, Outcome, Response};
 use crate::wire::splice::Splice;
 use bytes::Bytes;
+
+/// A legacy server wants URLs to be opened, and to be called again (2025-11-25 client/elicitation,
+/// "URL Elicitation Required Error").
+pub const URL_REQUIRED: i64 = -32042;
 
 /// Most URLs of one error that wants them to be opened.
 pub const MAX_URLS: usize = 16;
@@ -87,6 +91,16 @@ pub fn urls(bytes: &Bytes, error: &Object) -> Option<Vec<Entry>> {
     };
     let found: Option<Vec<Entry>> = list.into_iter().enumerate().map(question).collect();
     found.filter(|found| (1..=MAX_URLS).contains(&found.len()))
+}
+
+/// The ids of the elicitations by URL that a legacy error names.
+pub fn elicitation_ids(response: &Response) -> Vec<String> {
+    let Outcome::Error { .. } = &response.outcome else { return Vec::new() };
+    let whole = Object::read(&response.bytes, Span::whole(&response.bytes)).ok();
+    let error = whole.and_then(|whole| whole.value(&response.bytes, "error"));
+    let error = error.and_then(|error| Object::read(&response.bytes, error.span).ok());
+    let questions = error.and_then(|error| urls(&response.bytes, &error)).unwrap_or_default();
+    questions.into_iter().filter_map(|(_, question)| question.elicitation_id()).collect()
 }
 
 /// The members of `inputResponses`: none if there are no such member.

@@ -80,6 +80,12 @@ impl Question {
         self.method == Method::Elicit && self.text("mode").as_deref() == Some("url")
     }
 
+    /// What an elicitation by URL is called in the news that it is over (2025-11-25
+    /// client/elicitation).
+    pub fn elicitation_id(&self) -> Option<String> {
+        self.is_by_url().then(|| self.text("elicitationId"))?
+    }
+
     fn uses_tools(&self) -> bool {
         self.member("tools").is_some() || self.member("toolChoice").is_some()
     }

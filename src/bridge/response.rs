@@ -1,7 +1,7 @@
 //! An upstream's response as the client gets it.
 
 use crate::bridge::content::{Content, marked, objects};
-use crate::bridge::input::{Asks, Entry, urls};
+use crate::bridge::input::{Asks, Entry, URL_REQUIRED, urls};
 use crate::bridge::task;
 use crate::mcp::{Era, Method, Revision, Routing};
 use crate::wire::json::{self, JsonError, Kind, Member, Object, Value};
@@ -234,7 +234,7 @@ fn bridge_error(edit: &ResponseEdit<'_>, error: &Object, code: i64, mut splice: 
     let missing_resource = edit.method == Method::ResourcesRead && !uris.is_empty();
     let mapped = match (edit.client.era(), edit.upstream.era(), code) {
         (_, _, -32020 | -32022) => return Bridged::Refused(HOP_BY_HOP),
-        (Era::Modern, Era::Legacy, -32042) => {
+        (Era::Modern, Era::Legacy, URL_REQUIRED) => {
             return match urls(bytes, error) {
                 Some(entries) => Bridged::Urls(entries),
                 None => Bridged::Refused("it wants a url to be opened first"),

@@ -7,7 +7,7 @@
 
 use crate::bridge::content::objects;
 use crate::mcp::{Era, Method, meta};
-use crate::wire::json::{JsonError, Kind, Object, Span, Value};
+use crate::wire::json::{self, JsonError, Kind, Object, Span, Value};
 use crate::wire::jsonrpc::{Call, Code, Message, Notification, Rejected, Request, Response};
 use crate::wire::splice::Splice;
 use bytes::Bytes;
@@ -27,6 +27,26 @@ pub struct Created {
     pub id: String,
     /// How long it lasts.
     pub lifetime: Lifetime,
+    /// It is over already.
+    pub over: bool,
+}
+
+/// Whether a task is in a state that it does not leave ("Task Status Lifecycle").
+fn is_terminal(bytes: &[u8], task: &Object) -> bool {
+    let status = task.text(bytes, "status");
+    matches!(status.as_deref(), Some("completed" | "failed" | "cancelled"))
+}
+
+/// Whether the answer to a request about a task says that it is over.
+pub fn is_over(response: &Response, method: Method) -> bool {
+    let over = |task| method == Method::TasksResult || is_terminal(&response.bytes, task);
+    response.result().is_some_and(over)
+}
+
+/// Whether `notifications/tasks/status` says that the task is over.
+pub fn has_ended(notification: &Notification) -> bool {
+    let params = notification.call.params.as_ref();
+    params.is_some_and(|task| is_terminal(&notification.call.bytes, task))
 }
 
 fn section(bytes: &[u8], object: &Object, key: &str) -> Option<Object> {
@@ -50,7 +70,7 @@ pub fn created(response: &Response, upstream: Era) -> Option<Created> {
     };
     let id = task.text(bytes, "taskId")?.into_owned();
     let lifetime = lifetime(bytes, task, ttl).unwrap_or(Lifetime(None));
-    Some(Created { id, lifetime })
+    Some(Created { id, lifetime, over: is_terminal(bytes, task) })
 }
 
 /// What the answer to a `tasks/` request says of how long the task lasts.
@@ -145,6 +165,17 @@ pub fn is_listened_for(call: &Call) -> bool {
     filter.is_some_and(|filter| filter.value(&call.bytes, "taskIds").is_some())
 }
 
+/// `tasks/cancel` of our own, for a task that its client has given up.
+pub fn cancel_request(id: u64, task: &str) -> Bytes {
+    let mut out = format!(
+        "{{\"jsonrpc\":\"2.0\",\"id\":{id},\"method\":\"tasks/cancel\",\"params\":{{\"taskId\":"
+    )
+    .into_bytes();
+    json::encode_string(task, &mut out);
+    out.extend_from_slice(b"}}");
+    Bytes::from(out)
+}
+
 /// A call without the wish to be a task of 2025-11-25, where it cannot be one: it is carried out as
 /// any other ("Task Support and Handling"). `None` for one that has no such wish.
 pub fn plain(request: &Request) -> Option<Request> {
@@ -185,10 +216,13 @@ mod tests {
         let modern = r#"{"resultType":"task","taskId":"\u0061","ttlMs":5,"task":{"taskId":"b"}}"#;
         let lifetime = Lifetime(Some(Duration::from_millis(5)));
         let created = |text, era| created(&response(text), era);
-        assert_eq!(created(modern, Era::Modern), Some(Created { id: "a".into(), lifetime }));
+        assert_eq!(
+            created(modern, Era::Modern),
+            Some(Created { id: "a".into(), lifetime, over: false })
+        );
         let forever = Lifetime(None);
         let legacy = r#"{"task":{"taskId":"b","ttl":null}}"#;
-        let expected = Some(Created { id: "b".into(), lifetime: forever });
+        let expected = Some(Created { id: "b".into(), lifetime: forever, over: false });
         assert_eq!(created(legacy, Era::Legacy), expected);
         for none in [
             r#"{"resultType":"complete","taskId":"a"}"#,
@@ -202,6 +236,21 @@ mod tests {
         assert_eq!(lasting(&response(r#"{"ttlMs":null}"#), Era::Modern), Some(forever));
         assert_eq!(lasting(&response("{}"), Era::Modern), None);
         assert_eq!(lasting(&response(r#"{"ttl":-1}"#), Era::Legacy), Some(forever));
+    }
+
+    #[test]
+    fn a_task_is_over_when_its_status_says_so_or_its_result_is_there() {
+        let over = |text: &str, method| is_over(&response(text), method);
+        for status in ["completed", "failed", "cancelled"] {
+            let text = format!(r#"{{"taskId":"a","status":"{status}"}}"#);
+            assert!(over(&text, Method::TasksGet), "{status}");
+            let text = format!(r#"{{"task":{text}}}"#);
+            assert!(created(&response(&text), Era::Legacy).expect("a task").over, "{status}");
+        }
+        for text in [r#"{"status":"working"}"#, r#"{"status":"input_required"}"#, "{}"] {
+            assert!(!over(text, Method::TasksGet), "{text}");
+        }
+        assert!(over(r#"{"content":[]}"#, Method::TasksResult));
     }
 
     fn renamed(method: Method, text: &str) -> String {

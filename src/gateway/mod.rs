@@ -6,7 +6,7 @@ use crate::config::{Config, Entry};
 use crate::downstream::http::guard::Guard;
 use crate::downstream::http::sse::Lines;
 use crate::downstream::{Front, Gate, Sessions, session};
-use crate::mcp::ListKind;
+use crate::mcp::{ListKind, Method};
 use crate::net::listen::{ListenLimits, Listener};
 use crate::relay::{Endpoint, Hub, Parking, Relay, Tasks, World};
 use crate::sys::random::Random;
@@ -14,10 +14,11 @@ use crate::sys::spawn::Spawner;
 use crate::task::{Scope, Token};
 use crate::upstream::supervisor::Supervisor;
 use crate::upstream::tools::Tools;
-use crate::upstream::{Announcement, State, Upstream};
+use crate::upstream::{Announcement, Link, State, Upstream};
 use crate::wire::json;
+use crate::wire::jsonrpc::Notification;
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 use tokio::sync::{mpsc, watch};
 
@@ -214,11 +215,8 @@ impl Publisher {
                         self.updated(upstream, &uri, Some(&notification));
                     }
                 }
-                Announcement::TaskStatus { upstream, notification } => {
-                    let world = Arc::clone(&self.published.borrow());
-                    if let Some(upstream) = world.upstreams.get(upstream) {
-                        self.tasks.tell(upstream.slug(), &notification);
-                    }
+                Announcement::News { upstream, link, notification } => {
+                    self.news(upstream, link, &notification);
                 }
                 Announcement::Resubscribed { upstream, uri } => self.updated(upstream, &uri, None),
             }
@@ -247,15 +245,27 @@ impl Publisher {
         }
     }
 
-    fn updated(
-        &self,
-        upstream: usize,
-        uri: &str,
-        notification: Option<&crate::wire::jsonrpc::Notification>,
-    ) {
+    fn updated(&self, upstream: usize, uri: &str, notification: Option<&Notification>) {
         let world = Arc::clone(&self.published.borrow());
         if let Some(upstream) = world.upstreams.get(upstream) {
             self.hub.updated(upstream, uri, notification);
+        }
+    }
+}
+
+impl Publisher {
+    /// What concerns one client alone goes there.
+    fn news(&self, upstream: usize, link: Weak<Link>, notification: &Notification) {
+        let world = Arc::clone(&self.published.borrow());
+        match Method::parse(&notification.call.method_name()) {
+            Some(Method::TaskStatus) => {
+                if let Some(upstream) = world.upstreams.get(upstream) {
+                    self.tasks.tell(upstream.slug(), notification);
+                }
+            }
+            Some(Method::Progress) => self.tasks.progress(link, notification),
+            Some(Method::ElicitationComplete) => self.hub.completed(link, notification),
+            _ => {}
         }
     }
 }

@@ -12,7 +12,7 @@ use crate::mcp::{Era, ListKind, Method, Routing};
 use crate::relay::forward::{Caller, make_verbose, mirrored_name, param_headers, prepare};
 use crate::relay::route::Route;
 use crate::upstream::link::Wire;
-use crate::upstream::{Call, CallError, Event, Link, Party};
+use crate::upstream::{Call, CallError, Event, Hold, Link, Party};
 use crate::wire::jsonrpc::{Code, Request};
 use bytes::Bytes;
 use std::fmt;
@@ -87,6 +87,14 @@ impl Attempt {
     /// See [`Call::holds_a_lane`].
     pub(super) fn holds_a_lane(&self) -> bool {
         matches!(&self.course, Course::Sent(call) if call.holds_a_lane())
+    }
+
+    /// See [`Call::hold`].
+    pub(super) fn hold(&self) -> Option<Hold> {
+        match &self.course {
+            Course::Sent(call) => call.hold(),
+            Course::Renewing(_) => None,
+        }
     }
 
     /// See [`Call::reply`].

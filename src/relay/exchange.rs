@@ -3,7 +3,7 @@
 //! Whoever owns the [`Exchange`] decides what a disconnect means: dropping it cancels the request
 //! upstream and frees its slot.
 
-use crate::bridge::input::{Asks, Entry, input_required};
+use crate::bridge::input::{Asks, Entry, URL_REQUIRED, elicitation_ids, input_required};
 use crate::bridge::notification;
 use crate::bridge::question::{self, Question, Reply};
 use crate::bridge::request::progress_token;
@@ -14,7 +14,9 @@ use crate::relay::asking::{ANSWER_TIME, Answered, Asked, Asking};
 use crate::relay::attempt::Attempt;
 use crate::relay::deadline::Deadline;
 use crate::relay::forward::Caller;
+use crate::relay::outlet::Outlet;
 use crate::relay::parking::{Origin, PARK_TIME, Paused, STATE_TIME};
+use crate::relay::progress::grown;
 use crate::relay::rounds::{self, Rounds};
 use crate::relay::seal::{Held, MAX_INNER};
 use crate::relay::tasks::Part;
@@ -71,6 +73,8 @@ pub(super) struct Ends {
     pub(super) capabilities: ClientCapabilities,
     /// Of a request that its client can repeat (MCP 2026-07-28 basic/patterns/mrtr).
     pub(super) origin: Option<Origin>,
+    /// Where its session hears of what ends after it (legacy only).
+    pub(super) outlet: Option<Arc<Outlet>>,
     /// What it has to do with tasks; mostly nothing.
     pub(super) task: Option<Box<Part>>,
 }
@@ -81,6 +85,13 @@ impl Ends {
     /// On `/mcp`, the slug of the upstream.
     pub(super) fn space(&self) -> Option<String> {
         self.prefixed.then(|| self.upstream.slug().to_owned())
+    }
+
+    /// The client is given elicitations by URL: it is to hear of their end.
+    fn sent_elsewhere(&self, ids: impl IntoIterator<Item = String>) {
+        if let Some(outlet) = self.outlet.as_ref().filter(|_| self.client.asks_in_full()) {
+            ids.into_iter().for_each(|id| outlet.sent_elsewhere(&self.link, id));
+        }
     }
 }
 
@@ -205,7 +216,11 @@ impl Exchange {
             Ok(Event::Notification(notification)) => self.notification(&notification),
             Ok(Event::Request(request)) => self.asked(&request).map(Step::Ask),
             Ok(Event::Response(response)) => {
-                self.call = None;
+                let call = self.call.take();
+                if let (Some(part), Some(call)) = (&mut self.ends.task, &call) {
+                    part.stays(|| call.hold());
+                }
+                drop(call);
                 match self.rounds.as_mut().and_then(|rounds| rounds.begin(&response)) {
                     None => Some(Step::Answer(self.answer(&response))),
                     Some(Err(why)) => Some(Step::Answer(self.fail(&why))),
@@ -445,8 +460,11 @@ impl Exchange {
     ) -> Result<Asked, &'static str> {
         let (capabilities, client) = (&self.ends.capabilities, self.ends.client);
         let question = question.for_client(capabilities, client, "")?;
+        let id = question.elicitation_id();
         let asking = self.asking.get_or_insert_default();
-        asking.ask(question, request, space).ok_or("too many questions wait")
+        let asked = asking.ask(question, request, space).ok_or("too many questions wait")?;
+        self.ends.sent_elsewhere(id);
+        Ok(asked)
     }
 
     fn reply(&mut self, request: &RequestId, method: Method, reply: &Reply) {
@@ -465,16 +483,11 @@ impl Exchange {
     fn progress(&mut self, notification: &Notification) -> Option<Bytes> {
         self.deadline.extend();
         let token = self.ends.token.as_ref()?;
-        let value = notification.call.param("progress")?;
-        let value: f64 = std::str::from_utf8(notification.call.raw(value)).ok()?.parse().ok()?;
-        if self.progress.is_some_and(|before| value <= before) {
-            return None;
-        }
-        self.progress = Some(value);
+        self.progress = Some(grown(notification, self.progress)?);
         Some(notification::progress(notification, token).apply(&notification.call.bytes))
     }
 
-    fn answer(&self, upstream: &Response) -> Answer {
+    fn answer(&mut self, upstream: &Response) -> Answer {
         // the arguments that the tool wants in headers are others than those it was listed with
         // (MCP 2026-07-28 basic/transports/streamable-http, "Client Behavior")
         if self.ends.method == Method::ToolsCall
@@ -482,13 +495,18 @@ impl Exchange {
         {
             self.ends.upstream.doubt(ListKind::Tools);
         }
-        let task = self.ends.task.as_ref();
-        let slug = self.ends.upstream.slug();
-        let task =
-            match task.map(|task| task.id(upstream, self.ends.spoken.era(), slug)).transpose() {
-                Ok(task) => task.flatten(),
-                Err(why) => return self.fail(why),
-            };
+        if upstream.error_code() == Some(URL_REQUIRED) && self.ends.spoken.era() == Era::Legacy {
+            self.ends.sent_elsewhere(elicitation_ids(upstream));
+        }
+        let (slug, method) = (self.ends.upstream.slug(), self.ends.method);
+        let task = self.ends.task.as_mut();
+        let task = match task
+            .map(|task| task.id(upstream, self.ends.spoken.era(), slug, method))
+            .transpose()
+        {
+            Ok(task) => task.flatten(),
+            Err(why) => return self.fail(why),
+        };
         let edit = ResponseEdit {
             response: upstream,
             id: self.ends.id.token(),

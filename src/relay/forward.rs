@@ -241,7 +241,7 @@ impl Relay {
         if let Some(level) = caller.level {
             make_verbose(upstream, &link, level).await;
         }
-        let task = self.part(inquiry, &link, &route)?;
+        let mut task = self.part(inquiry, &link, &route)?;
         let plain = tasks::plain(inquiry, upstream, &link);
         let message = plain.as_ref().unwrap_or(inquiry.message);
         let failed = |e: CallError| {
@@ -250,6 +250,10 @@ impl Relay {
         };
         let lane = seat.is_some().then_some(party);
         let mut call = link.wire().reserve().map_err(failed)?.seated(seat);
+        let token = kept_token(message);
+        if let Some(part) = &mut task {
+            part.follow(&link, call.id(), token.as_ref());
+        }
         let outbound = prepare(&route, &link, caller, method, message, None, call.id());
         let bound = upstream.entry.timeouts.idle;
         match within(bound, call.send(outbound)).await {
@@ -258,7 +262,7 @@ impl Relay {
         }
         let ends = Ends {
             id: message.id.kept(message.call.bytes.len()),
-            token: kept_token(message),
+            token,
             method,
             client: caller.revision,
             spoken: link.peer.revision,
@@ -269,6 +273,7 @@ impl Relay {
             personal: permit.is_personal(),
             capabilities: caller.askable(),
             origin,
+            outlet: caller.outlet.clone(),
             task,
         };
         let again = || {
@@ -425,8 +430,13 @@ pub(super) fn prepare(
     };
     let wants_log = wanted.is_some() && caller.streams;
     let interactive = caller.askable().because_of_a_call();
+    let becomes_task = link.era() == Era::Legacy
+        && method == Method::ToolsCall
+        && message.call.param("task").is_some()
+        && link.peer.capabilities.tasks.is_some_and(|tasks| tasks.cancel);
     let (method, task) = (method.name(), route.task.as_ref().map(|place| place.id.clone()));
-    Outbound { body, method, name, params, wants_log, of_client: true, interactive, task }
+    let of_client = true;
+    Outbound { body, method, name, params, wants_log, of_client, interactive, task, becomes_task }
 }
 
 pub(super) fn mirrored_name(route: &Route, method: Method, message: &Request) -> Option<String> {

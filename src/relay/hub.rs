@@ -2,10 +2,11 @@
 
 use crate::bridge::notification;
 use crate::mcp::ListKind;
+use crate::relay::known::Known;
 use crate::relay::outlet::{Outlet, TooMany};
 use crate::relay::world::{Endpoint, World};
 use crate::upstream::state::WatchError;
-use crate::upstream::{State, Upstream};
+use crate::upstream::{Link, State, Upstream};
 use crate::wire::jsonrpc::{Notification, RequestId};
 use crate::wire::uri;
 use std::collections::HashMap;
@@ -90,6 +91,17 @@ impl Hub {
                 }
                 None => notification::resource_updated(name, subscription),
             });
+        }
+    }
+
+    /// An elicitation by URL is over: the client that was given it hears of it. Of an id that was
+    /// given to several, nobody can say whose it is.
+    pub fn completed(&self, link: Weak<Link>, notification: &Notification) {
+        let Some(id) = notification.call.param_text("elicitationId") else { return };
+        let (outlets, link) = (self.outlets(), Known(link));
+        let waiting = outlets.iter().filter(|outlet| outlet.was_elsewhere(&link, &id));
+        if let [only] = waiting.collect::<Vec<_>>().as_slice() {
+            only.deliver(format!("elicitation {id}"), notification.call.bytes.clone());
         }
     }
 

@@ -7,11 +7,14 @@
 use crate::bridge::listen::Filter;
 use crate::bridge::notification;
 use crate::mcp::ListKind;
+use crate::relay::elsewhere::Elsewhere;
+use crate::relay::known::Known;
 use crate::relay::world::Endpoint;
+use crate::upstream::Link;
 use crate::wire::jsonrpc::RequestId;
 use bytes::Bytes;
 use std::collections::VecDeque;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError, Weak};
 use tokio::sync::Notify;
 
 /// Most resources whose updates wait in one outlet; of more, the oldest is given up.
@@ -48,6 +51,8 @@ struct Waiting {
     updates: VecDeque<(String, Bytes)>,
     /// Bytes of the updates and their URIs.
     bytes: usize,
+    /// What happens at the URLs that the client was given.
+    elsewhere: Elsewhere,
     closed: bool,
 }
 
@@ -155,6 +160,16 @@ impl Outlet {
     pub(super) fn deliver(&self, key: String, message: Bytes) {
         self.lock().wait(&key, message);
         self.wake.notify_one();
+    }
+
+    /// The client was given an elicitation by URL of this connection, and is to hear of its end.
+    pub(super) fn sent_elsewhere(&self, link: &Weak<Link>, id: String) {
+        self.lock().elsewhere.begin(Known(Weak::clone(link)), id);
+    }
+
+    /// That elicitation is over; whether this client was given it.
+    pub(super) fn was_elsewhere(&self, link: &Known<Link>, id: &str) -> bool {
+        self.lock().elsewhere.end(link, id)
     }
 
     /// Nothing will come any more: [`Self::next`] ends when it has given what waits.

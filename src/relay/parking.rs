@@ -5,7 +5,8 @@
 //! its request with the answers. Who repeats it must show the state that was sealed for it; each
 //! state is good for once. Nobody is waited for for ever: who is late, or has too many calls here,
 //! has them ended as if the user had not answered. So has who keeps the lanes of an upstream from
-//! others: at most half of them wait here, or the only one.
+//! others: at most half of them wait here, or the only one, and not all of one principal where
+//! another needs a place.
 
 use crate::bridge::canonical;
 use crate::bridge::input;
@@ -22,6 +23,7 @@ use crate::wire::crypto::{Digest, Sha256};
 use crate::wire::json::{self, Span};
 use crate::wire::jsonrpc::{Call, Request, RequestId};
 use bytes::Bytes;
+use std::cmp::Reverse;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -117,14 +119,26 @@ impl Table {
         slot.lane.is_some() && there.count() >= (lanes / 2).max(1)
     }
 
-    /// Which of his own calls its principal loses for one more.
+    /// Which call is lost for one more: of those of its own principal, or of who has most where he
+    /// has none.
     fn excess(&self, slot: &Slot, lanes: usize) -> Option<u128> {
         let own = self.slots.iter().filter(|(_, known)| known.principal == slot.principal);
         let (own, crowds) = (own.collect::<Vec<_>>(), self.crowds(slot, lanes));
         let many = own.len() >= MOST_OF_ONE;
         let counts = |known: &Slot| many && !crowds || crowds && known.lane == slot.lane;
         let counted = own.into_iter().filter(|(_, known)| counts(known));
-        counted.min_by_key(|(_, known)| known.order).map(|(id, _)| *id)
+        let oldest = counted.min_by_key(|(_, known)| known.order).map(|(id, _)| *id);
+        oldest.or_else(|| self.of_most(slot).filter(|_| crowds))
+    }
+
+    /// The oldest call on the lanes of this upstream of whoever has most there, and more than one:
+    /// nobody takes them all.
+    fn of_most(&self, slot: &Slot) -> Option<u128> {
+        let there = || self.slots.iter().filter(|(_, known)| known.lane == slot.lane);
+        let count = |one: &Slot| there().filter(|(_, k)| k.principal == one.principal).count();
+        let of_many = there().filter(|(_, known)| count(known) > 1);
+        let most = of_many.max_by_key(|(_, known)| (count(known), Reverse(known.order)));
+        most.map(|(id, _)| *id)
     }
 }
 
@@ -358,5 +372,33 @@ impl Parked {
     fn withdraw(&mut self, number: u64) {
         self.open.retain(|(_, asked)| asked.number != number);
         self.more.retain(|asked| asked.number != number);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn slot(who: &'static str, order: u64) -> Slot {
+        let (principal, lane) = (Principal::named(who), Some("x".to_owned()));
+        let (questions, wake) = (Arc::default(), oneshot::channel().0);
+        Slot { principal, round: 1, order, lane, questions, wake }
+    }
+
+    fn parked(who: &[&'static str]) -> Table {
+        let slots = who.iter().zip(1..).map(|(who, order)| (u128::from(order), slot(who, order)));
+        Table { slots: slots.collect(), parked: 0 }
+    }
+
+    #[test]
+    fn nobody_keeps_all_places_on_the_lanes_of_an_upstream() {
+        let lost = |parked: &Table, who| parked.excess(&slot(who, 9), 6);
+        assert_eq!(lost(&parked(&["ann", "ann"]), "bob"), None, "there is room");
+        let one = parked(&["ann", "ann", "ann"]);
+        assert_eq!(lost(&one, "ann"), Some(1), "his own oldest");
+        assert_eq!(lost(&one, "bob"), Some(1), "the oldest of who has most");
+        assert_eq!(lost(&parked(&["bob", "ann", "ann"]), "eve"), Some(2));
+        assert_eq!(lost(&parked(&["ann", "bob", "eve"]), "joe"), None, "each has one");
+        assert_eq!(lost(&parked(&["bob", "ann", "ann"]), "bob"), Some(1), "his own");
     }
 }

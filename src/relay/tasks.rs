@@ -17,10 +17,12 @@ use crate::mcp::{ClientCapabilities, Era, Method, Routing, ServerCapabilities};
 use crate::oauth::{Permit, Principal};
 use crate::relay::Outlet;
 use crate::relay::forward::{Caller, Inquiry, Relay, are_starting, no_method};
+use crate::relay::known::Known;
+use crate::relay::progress::{Following, Progress};
 use crate::relay::route::Route;
 use crate::relay::world::{Endpoint, World};
 use crate::sys::random::Random;
-use crate::upstream::{Link, Upstream};
+use crate::upstream::{Hold, Link, Upstream};
 use crate::wire::json;
 use crate::wire::jsonrpc::{Code, Notification, Rejected, Request, Response};
 use bytes::Bytes;
@@ -49,32 +51,14 @@ pub const MAX_ID: usize = 1024;
 pub struct Owner {
     principal: Principal,
     endpoint: Endpoint,
-    session: Option<Session>,
-}
-
-/// A legacy session, known by its outlet. The reference keeps the outlet's place in memory, so that
-/// no later one can be taken for it.
-#[derive(Clone, Debug)]
-struct Session(Weak<Outlet>);
-
-impl PartialEq for Session {
-    fn eq(&self, other: &Self) -> bool {
-        self.0.ptr_eq(&other.0)
-    }
-}
-
-impl Eq for Session {}
-
-impl Hash for Session {
-    fn hash<H: Hasher>(&self, state: &mut H) {
-        self.0.as_ptr().hash(state);
-    }
+    /// A legacy session, known by its outlet.
+    session: Option<Known<Outlet>>,
 }
 
 impl Owner {
     /// Who asks.
     pub fn new(permit: &Permit, endpoint: Endpoint, session: Option<&Arc<Outlet>>) -> Self {
-        let session = session.map(|outlet| Session(Arc::downgrade(outlet)));
+        let session = session.map(|outlet| Known(Arc::downgrade(outlet)));
         Self { principal: permit.principal(), endpoint, session }
     }
 
@@ -98,9 +82,34 @@ struct Bound {
     place: Arc<Place>,
     since: Instant,
     lifetime: Lifetime,
+    run: Run,
+}
+
+/// What there is of a task only until it is over.
+#[derive(Debug, Default)]
+pub(super) struct Run {
+    progress: Option<Following>,
+    lane: Option<Hold>,
+}
+
+impl Run {
+    fn until(&self, end: Option<Instant>) {
+        if let Some(progress) = &self.progress {
+            progress.until(end);
+        }
+        if let Some(lane) = &self.lane {
+            lane.until(end);
+        }
+    }
 }
 
 impl Bound {
+    /// The upstream says how long it lasts.
+    fn lasts(&mut self, lifetime: Lifetime) {
+        self.lifetime = lifetime;
+        self.run.until(lifetime.0.and_then(|time| self.since.checked_add(time)));
+    }
+
     fn has_expired(&self, now: Instant) -> bool {
         let end = self.lifetime.0.and_then(|time| self.since.checked_add(time + LINGER));
         end.is_some_and(|end| now >= end)
@@ -129,6 +138,7 @@ impl Hash for Place {
 #[derive(Debug)]
 pub struct Tasks {
     table: Mutex<Table>,
+    progress: Arc<Progress>,
     random: Arc<Random>,
 }
 
@@ -179,7 +189,7 @@ impl Table {
 impl Tasks {
     /// No tasks yet.
     pub fn new(random: Arc<Random>) -> Self {
-        Self { table: Mutex::default(), random }
+        Self { table: Mutex::default(), progress: Arc::default(), random }
     }
 
     fn lock(&self) -> MutexGuard<'_, Table> {
@@ -187,7 +197,14 @@ impl Tasks {
     }
 
     /// Notes a task that an upstream has created; the id that its owner gets.
-    pub fn bind(&self, owner: Owner, place: Place, lifetime: Lifetime, now: Instant) -> String {
+    fn bind(
+        &self,
+        owner: Owner,
+        place: Place,
+        lifetime: Lifetime,
+        run: Run,
+        now: Instant,
+    ) -> String {
         let (ours, place) = (self.random.hex128(), Arc::new(place));
         let mut table = self.lock();
         if let Some(before) = table.ours.get(&place).cloned() {
@@ -196,7 +213,9 @@ impl Tasks {
         table.make_room(&owner, now);
         table.ours.insert(Arc::clone(&place), ours.clone());
         table.owners.entry(owner.clone()).or_default().push_back(ours.clone());
-        table.tasks.insert(ours.clone(), Bound { owner, place, since: now, lifetime });
+        let mut bound = Bound { owner, place, since: now, lifetime, run };
+        bound.lasts(lifetime);
+        table.tasks.insert(ours.clone(), bound);
         ours
     }
 
@@ -211,8 +230,20 @@ impl Tasks {
     /// The upstream says how long the task lasts.
     fn lasts(&self, ours: &str, lifetime: Lifetime) {
         if let Some(bound) = self.lock().tasks.get_mut(ours) {
-            bound.lifetime = lifetime;
+            bound.lasts(lifetime);
         }
+    }
+
+    /// The task is in a state that it does not leave.
+    fn over(&self, ours: &str) {
+        if let Some(bound) = self.lock().tasks.get_mut(ours) {
+            bound.run = Run::default();
+        }
+    }
+
+    /// Passes progress on that came outside its call, if that has become a task.
+    pub fn progress(&self, link: Weak<Link>, notification: &Notification) {
+        self.progress.tell(link, notification);
     }
 
     /// Passes the news of a task to the session that it is of (MCP 2025-11-25
@@ -220,12 +251,16 @@ impl Tasks {
     pub fn tell(&self, slug: &str, notification: &Notification) {
         let Some(id) = notification.call.param_text("taskId") else { return };
         let place = Place { slug: slug.to_owned(), id: id.into_owned() };
-        let table = self.lock();
-        let Some(ours) = table.ours.get(&place) else { return };
-        let session = table.tasks.get(ours).and_then(|bound| bound.owner.session.as_ref());
+        let mut table = self.lock();
+        let Some(ours) = table.ours.get(&place).cloned() else { return };
+        let Some(bound) = table.tasks.get_mut(&ours) else { return };
+        if task::has_ended(notification) {
+            bound.run = Run::default();
+        }
+        let session = bound.owner.session.as_ref();
         let Some(outlet) = session.and_then(|session| session.0.upgrade()) else { return };
-        let (ours, token) = (ours.clone(), json::string_token(ours));
         drop(table);
+        let token = json::string_token(&ours);
         outlet.deliver(ours, task::status(notification, &token));
     }
 }
@@ -234,7 +269,7 @@ impl Tasks {
 #[derive(Debug)]
 pub(super) enum Part {
     /// It may become one.
-    Maker { tasks: Arc<Tasks>, owner: Owner },
+    Maker { tasks: Arc<Tasks>, owner: Owner, run: Run },
     /// It is about one: its id as the client knows it, and its place.
     About { tasks: Arc<Tasks>, ours: String, place: Arc<Place> },
 }
@@ -245,28 +280,50 @@ impl Part {
     /// # Errors
     /// Why the response cannot be relayed.
     pub(super) fn id(
-        &self,
+        &mut self,
         response: &Response,
         era: Era,
         slug: &str,
+        method: Method,
     ) -> Result<Option<Bytes>, &'static str> {
         let ours = match self {
-            Self::Maker { tasks, owner } => {
+            Self::Maker { tasks, owner, run } => {
                 let Some(created) = task::created(response, era) else { return Ok(None) };
                 if created.id.len() > MAX_ID {
                     return Err("it has created a task whose id is too long");
                 }
                 let place = Place { slug: slug.to_owned(), id: created.id };
-                &tasks.bind(owner.clone(), place, created.lifetime, Instant::now())
+                let run = std::mem::take(run);
+                let run = if created.over { Run::default() } else { run };
+                &tasks.bind(owner.clone(), place, created.lifetime, run, Instant::now())
             }
             Self::About { tasks, ours, .. } => {
                 if let Some(lifetime) = task::lasting(response, era) {
                     tasks.lasts(ours, lifetime);
                 }
+                if task::is_over(response, method) {
+                    tasks.over(ours);
+                }
                 ours
             }
         };
         Ok(Some(Bytes::from(json::string_token(ours))))
+    }
+
+    /// The call goes out under this id, with this token of its client.
+    pub(super) fn follow(&mut self, link: &Arc<Link>, id: u64, token: Option<&Bytes>) {
+        let Self::Maker { tasks, owner, run } = self else { return };
+        if let (Some(session), Some(token)) = (&owner.session, token) {
+            let (session, link) = (session.clone(), Arc::downgrade(link));
+            run.progress = Some(tasks.progress.follow(session, token.clone(), link, id));
+        }
+    }
+
+    /// The call was answered: its lane is kept, in case it has become a task.
+    pub(super) fn stays(&mut self, lane: impl FnOnce() -> Option<Hold>) {
+        if let Self::Maker { run, .. } = self {
+            run.lane = lane();
+        }
     }
 
     /// Both ids of the task that it is about, as JSON string tokens: the client's, the upstream's.
@@ -401,7 +458,9 @@ impl Relay {
             Era::Modern => task::declares(&message.call),
             Era::Legacy => message.call.param("task").is_some(),
         };
-        Ok(may.then(|| Box::new(Part::Maker { tasks: tasks(), owner: owner(inquiry) })))
+        Ok(may.then(|| {
+            Box::new(Part::Maker { tasks: tasks(), owner: owner(inquiry), run: Run::default() })
+        }))
     }
 
     /// Whether modern clients find tasks behind an endpoint.
@@ -444,7 +503,7 @@ mod tests {
     fn a_task_is_found_by_its_owner_alone() {
         let (tasks, now) = (tasks(), Instant::now());
         let at = place("a", "1");
-        let ours = tasks.bind(owner("ann"), at.clone(), FOREVER, now);
+        let ours = tasks.bind(owner("ann"), at.clone(), FOREVER, Run::default(), now);
         let found = |owner: &Owner, id: &str| tasks.find(owner, id, now).map(|p| (*p).clone());
         assert_eq!(found(&owner("ann"), &ours), Some(at));
         assert_eq!(found(&owner("bob"), &ours), None, "another principal");
@@ -456,7 +515,7 @@ mod tests {
         let outlet = Arc::new(Outlet::new(Endpoint::Aggregate, None, Filter::default()));
         let permit = Permit::dangerously_for_anyone_on_this_machine();
         let session = Owner::new(&permit, Endpoint::Aggregate, Some(&outlet));
-        let ours = tasks.bind(session.clone(), place("a", "2"), FOREVER, now);
+        let ours = tasks.bind(session.clone(), place("a", "2"), FOREVER, Run::default(), now);
         assert!(found(&session, &ours).is_some());
         assert!(found(&Owner::new(&permit, Endpoint::Aggregate, None), &ours).is_none());
         let another = Arc::new(Outlet::new(Endpoint::Aggregate, None, Filter::default()));
@@ -467,9 +526,9 @@ mod tests {
     #[test]
     fn an_id_that_an_upstream_gives_again_is_taken_from_whom_it_was_given_to_first() {
         let (tasks, now) = (tasks(), Instant::now());
-        let first = tasks.bind(owner("ann"), place("a", "1"), FOREVER, now);
-        let other = tasks.bind(owner("ann"), place("b", "1"), FOREVER, now);
-        let second = tasks.bind(owner("bob"), place("a", "1"), FOREVER, now);
+        let first = tasks.bind(owner("ann"), place("a", "1"), FOREVER, Run::default(), now);
+        let other = tasks.bind(owner("ann"), place("b", "1"), FOREVER, Run::default(), now);
+        let second = tasks.bind(owner("bob"), place("a", "1"), FOREVER, Run::default(), now);
         assert!(tasks.find(&owner("ann"), &first, now).is_none());
         assert!(tasks.find(&owner("ann"), &other, now).is_some(), "of another upstream");
         assert!(tasks.find(&owner("bob"), &second, now).is_some());
@@ -479,7 +538,8 @@ mod tests {
     fn what_has_lasted_its_time_is_unknown_after_a_while() {
         let (tasks, now) = (tasks(), Instant::now());
         let second = Duration::from_secs(1);
-        let ours = tasks.bind(owner("ann"), place("a", "1"), Lifetime(Some(second)), now);
+        let ours =
+            tasks.bind(owner("ann"), place("a", "1"), Lifetime(Some(second)), Run::default(), now);
         let known = |at| tasks.find(&owner("ann"), &ours, at).is_some();
         assert!(known(now + LINGER));
         assert!(!known(now + LINGER + second));
@@ -492,11 +552,11 @@ mod tests {
     #[test]
     fn a_flood_of_tasks_costs_its_owner_alone() {
         let (tasks, now) = (tasks(), Instant::now());
-        let mut kept = tasks.bind(owner("ann"), place("a", "kept"), FOREVER, now);
+        let mut kept = tasks.bind(owner("ann"), place("a", "kept"), FOREVER, Run::default(), now);
         let mut ids = (0..).map(|n: u32| n.to_string());
-        let first = tasks.bind(owner("bob"), place("a", "first"), FOREVER, now);
+        let first = tasks.bind(owner("bob"), place("a", "first"), FOREVER, Run::default(), now);
         for id in ids.by_ref().take(MOST_OF_ONE) {
-            tasks.bind(owner("bob"), place("a", &id), FOREVER, now);
+            tasks.bind(owner("bob"), place("a", &id), FOREVER, Run::default(), now);
         }
         assert!(tasks.find(&owner("bob"), &first, now).is_none(), "its oldest");
         assert!(tasks.find(&owner("ann"), &kept, now).is_some());
@@ -508,7 +568,7 @@ mod tests {
         for outlet in &outlets {
             let owner = Owner::new(&permit, Endpoint::Aggregate, Some(outlet));
             for id in ids.by_ref().take(MOST_OF_ONE) {
-                tasks.bind(owner.clone(), place("a", &id), FOREVER, now);
+                tasks.bind(owner.clone(), place("a", &id), FOREVER, Run::default(), now);
             }
         }
         assert!(tasks.find(&owner("ann"), &kept, now).is_some());
@@ -521,7 +581,7 @@ mod tests {
         drop(table);
         drop(outlets);
         let now = now + SWEEP;
-        kept = tasks.bind(owner("ann"), place("a", "again"), FOREVER, now);
+        kept = tasks.bind(owner("ann"), place("a", "again"), FOREVER, Run::default(), now);
         assert!(tasks.find(&owner("ann"), &kept, now).is_some());
         assert!(tasks.lock().tasks.len() < MOST_TASKS / 2, "those of ended sessions are gone");
     }

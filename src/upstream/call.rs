@@ -4,7 +4,7 @@
 //! the transport and the era want it, and frees its slot, at whatever await it is dropped.
 
 use crate::upstream::decline;
-use crate::upstream::lanes::Seat;
+use crate::upstream::lanes::{Hold, Seat};
 use crate::upstream::pending::PipeCall;
 use crate::upstream::post::HttpCall;
 use crate::wire::jsonrpc::{Message, Notification, Request, Response};
@@ -30,6 +30,9 @@ pub struct Outbound {
     pub interactive: bool,
     /// The upstream's id of the task that it is about (2025-11-25 basic/utilities/tasks).
     pub task: Option<String>,
+    /// It is to become a task of 2025-11-25, which the upstream can cancel: that is how it is given
+    /// up, and not by `notifications/cancelled` (basic/utilities/cancellation).
+    pub becomes_task: bool,
 }
 
 /// What comes back for a request.
@@ -127,6 +130,11 @@ impl Call {
     /// Whether it keeps a lane from all others.
     pub fn holds_a_lane(&self) -> bool {
         self.seat.as_ref().is_some_and(Seat::is_exclusive)
+    }
+
+    /// Keeps its lane for a task that it has become, if it is on one.
+    pub fn hold(&self) -> Option<Hold> {
+        self.seat.as_ref().and_then(Seat::hold)
     }
 
     /// Sends the request, which must carry [`Self::id`].

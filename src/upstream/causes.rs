@@ -57,6 +57,15 @@ struct Cause {
     asked: bool,
     /// The task that it is about, by the server's id.
     task: Option<String>,
+    becomes_task: bool,
+}
+
+/// A call that was given up.
+#[derive(Debug)]
+struct Ghost {
+    /// It counts no more then.
+    until: Instant,
+    becomes_task: bool,
 }
 
 /// The task because of which a server asks something.
@@ -75,8 +84,7 @@ pub(super) struct Causes {
     /// The one client behind this connection has roots, and the server was told so.
     roots: bool,
     live: HashMap<u64, Cause>,
-    /// When each counts no more.
-    ghosts: HashMap<u64, Instant>,
+    ghosts: HashMap<u64, Ghost>,
     /// Until then there are more ghosts than are told apart.
     crowded: Option<Instant>,
     /// Requests for roots that came before any call.
@@ -100,7 +108,13 @@ impl Causes {
         for request in self.held.drain(..) {
             inbox.note(Event::Request(request)); // it is empty: there is room
         }
-        self.live.insert(id, Cause { inbox, interactive, asked, task });
+        let becomes_task = outbound.becomes_task;
+        self.live.insert(id, Cause { inbox, interactive, asked, task, becomes_task });
+    }
+
+    /// Whether the late answer to a call can be a task that nobody has.
+    pub(super) fn is_orphan(&self, id: u64) -> bool {
+        self.ghosts.get(&id).is_some_and(|ghost| ghost.becomes_task)
     }
 
     /// A call was answered, now or late; whether anybody thought of it.
@@ -110,12 +124,10 @@ impl Causes {
 
     /// A call was given up after it was sent.
     pub(super) fn given_up(&mut self, id: u64, now: Instant) {
-        if self.live.remove(&id).is_none() {
-            return;
-        }
+        let Some(Cause { becomes_task, .. }) = self.live.remove(&id) else { return };
         self.bury(now);
         if self.ghosts.len() < MAX_GHOSTS {
-            self.ghosts.insert(id, now + HAUNTS);
+            self.ghosts.insert(id, Ghost { until: now + HAUNTS, becomes_task });
         } else {
             self.crowded = Some(now + HAUNTS);
         }
@@ -123,7 +135,7 @@ impl Causes {
 
     /// Forgets the ghosts whose time is over.
     fn bury(&mut self, now: Instant) {
-        self.ghosts.retain(|_, until| *until > now);
+        self.ghosts.retain(|_, ghost| ghost.until > now);
         self.crowded.take_if(|until| *until <= now);
     }
 

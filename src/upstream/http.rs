@@ -5,13 +5,13 @@
 //! own HTTP headers is ever sent here: every header is made from the message that is sent.
 
 use crate::base::limits::Limits;
-use crate::bridge::initialize;
+use crate::bridge::{initialize, task};
 use crate::mcp::{Era, Method, Revision};
 use crate::net::body::Outgoing;
 use crate::net::client::{Body, Client, ClientError, Response as HttpResponse, Waits};
-use crate::task::Scope;
+use crate::task::{Scope, within};
 use crate::upstream::CallError;
-use crate::upstream::call::{Outbound, Unrequested};
+use crate::upstream::call::{Call, Outbound, Unrequested};
 use crate::upstream::causes::{AMBIGUOUS, Causes, Verdict};
 use crate::upstream::events::EventStream;
 use crate::upstream::mirror::mirror;
@@ -26,7 +26,7 @@ use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 
 const SESSION: HeaderName = HeaderName::from_static("mcp-session-id");
 const VERSION: HeaderName = HeaderName::from_static("mcp-protocol-version");
@@ -43,6 +43,13 @@ const CONNECT: Duration = Duration::from_secs(10);
 
 /// Most requests of the server that are answered at once; of more, it gets no answer.
 const MAX_ANSWERS: usize = 256;
+
+/// Most calls that were given up and are still read, because they may become tasks; others are
+/// cancelled as if they could not.
+const MAX_LATE: usize = 64;
+
+/// How long such a call is read.
+const LATE: Duration = Duration::from_secs(60);
 
 /// Most bytes that are read of the answer to a notification, which should have none.
 const NOTIFY_BODY: usize = 64 << 10;
@@ -75,6 +82,8 @@ pub struct HttpLink {
     pub(super) unrequested: mpsc::Sender<Unrequested>,
     /// Places for answers to what the server asks.
     answers: Arc<Semaphore>,
+    /// Places for calls that were given up and may still become tasks.
+    late: Arc<Semaphore>,
 }
 
 #[derive(Clone, Default)]
@@ -125,6 +134,7 @@ impl HttpLink {
             label,
             unrequested,
             answers: Arc::new(Semaphore::new(MAX_ANSWERS)),
+            late: Arc::new(Semaphore::new(MAX_LATE)),
         })
     }
 
@@ -221,6 +231,27 @@ impl HttpLink {
         self.scope.spawn(name, async move {
             if let Err(e) = link.notify(body).await {
                 log::debug!("{}: a notification was not delivered: {e}", link.label);
+            }
+        });
+    }
+
+    /// A place for reading on what is left of a call, if there is one.
+    pub(super) fn late_place(&self) -> Option<OwnedSemaphorePermit> {
+        Arc::clone(&self.late).try_acquire_owned().ok()
+    }
+
+    /// Reads on what is left of a call that was given up: the task that it becomes is cancelled.
+    pub(super) fn see_off(self: &Arc<Self>, rest: HttpCall, place: OwnedSemaphorePermit) {
+        let (link, id) = (Arc::clone(self), rest.id());
+        self.scope.spawn("upstream late task", async move {
+            let response = within(LATE, Call::http(rest).response()).await;
+            drop(place);
+            let Some(Ok(response)) = response else { return };
+            link.causes().answered(id);
+            if let Some(task) = task::created(&response, Era::Legacy).filter(|task| !task.over) {
+                let cancel = link.next_id.fetch_add(1, Ordering::Relaxed);
+                // its answer says nothing to anybody
+                let _ = link.notify(task::cancel_request(cancel, &task.id)).await;
             }
         });
     }

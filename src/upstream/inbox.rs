@@ -87,6 +87,11 @@ impl Inbox {
         }
     }
 
+    /// The answer that nobody has taken and nobody will.
+    pub(super) fn unread(&self) -> Option<Response> {
+        self.lock().end.take()?.ok()
+    }
+
     /// The questions that nobody has taken and nobody will.
     pub(super) fn questions(&self) -> Vec<Request> {
         let events = std::mem::take(&mut self.lock().events);

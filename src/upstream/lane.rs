@@ -1,7 +1,7 @@
 //! The life of one lane: a further connection of an upstream, from its opening to its end.
 //!
 //! It reads no lists and subscribes to nothing, and of what its server says outside calls it
-//! passes nothing on: that is for the connection that all share.
+//! passes on what concerns one client alone; the rest is for the connection that all share.
 
 use crate::bridge::initialize::Peer;
 use crate::mcp::Era;
@@ -10,12 +10,13 @@ use crate::upstream::call::Unrequested;
 use crate::upstream::connection::{Connection, Greeting, keeper_lost};
 use crate::upstream::lanes::Life;
 use crate::upstream::link::Wire;
-use crate::upstream::state::Upstream;
+use crate::upstream::state::{Announcement, Upstream};
 use crate::upstream::tools::Tools;
 use crate::upstream::watching::follow;
+use crate::wire::jsonrpc::Message;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::oneshot;
+use tokio::sync::{mpsc, oneshot};
 
 /// How long the stream for messages outside calls may take to open before calls begin without it.
 const STREAM: Duration = Duration::from_secs(1);
@@ -54,7 +55,7 @@ pub(super) async fn run(
     let end = tokio::select! {
         () = stop.cancelled() => End::Over("the gateway is stopping"),
         why = life.over(upstream.entry.lanes.idle) => End::Over(why),
-        why = broken(&mut connection, &upstream) => End::Broken(why),
+        why = broken(&mut connection, &upstream, &tools.announce) => End::Broken(why),
     };
     match end {
         End::Over(why) => {
@@ -84,7 +85,11 @@ async fn hear(connection: &Connection, key: &str) {
 }
 
 /// Returns when the connection is of no use any more, and why it is not.
-async fn broken(connection: &mut Connection, upstream: &Upstream) -> String {
+async fn broken(
+    connection: &mut Connection,
+    upstream: &Upstream,
+    announce: &mpsc::Sender<Announcement>,
+) -> String {
     loop {
         tokio::select! {
             () = keeper_lost(&mut connection.process) => {
@@ -93,6 +98,12 @@ async fn broken(connection: &mut Connection, upstream: &Upstream) -> String {
             arrived = connection.unrequested.recv() => match arrived {
                 Some(Unrequested::Closed(why)) => return why,
                 Some(Unrequested::Ambiguous) => upstream.lanes.ambiguous(),
+                Some(Unrequested::Message(Message::Notification(notification))) => {
+                    let link = &connection.link;
+                    if let Some(news) = Announcement::news(upstream.position, link, notification) {
+                        let _ = announce.send(news).await; // nobody hears it at the very end
+                    }
+                }
                 Some(_) => {}
                 None => return "the connection ended".to_owned(),
             },

@@ -12,10 +12,14 @@ use crate::task::within;
 use crate::upstream::call::{CallError, Event};
 use crate::upstream::link::Link;
 use crate::upstream::supervisor::Command;
+use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 use tokio::sync::{Notify, Semaphore, mpsc, watch};
+
+/// How long a lane that nobody uses is kept for its tasks, however long those last.
+pub const KEPT: Duration = Duration::from_secs(3600);
 
 /// For whom a call is made.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -104,11 +108,20 @@ struct Place {
     since: Instant,
     /// It takes no more calls, and why.
     ending: Option<&'static str>,
+    /// Until when each task runs that was begun here.
+    tasks: HashMap<u64, Option<Instant>>,
 }
 
 impl Place {
     fn is_free(&self) -> bool {
         self.users == 0 && self.ending.is_none()
+    }
+
+    /// How long it is still kept for its tasks.
+    fn kept(&self, now: Instant) -> Duration {
+        let left = |until: Instant| until.saturating_duration_since(now);
+        let tasks = self.tasks.values().map(|until| until.map_or(KEPT, left));
+        tasks.max().unwrap_or_default().min(left(self.since + KEPT))
     }
 }
 
@@ -128,6 +141,8 @@ enum Due {
 struct Pool {
     places: Vec<Place>,
     made: u64,
+    /// Counts the tasks that lanes were kept for.
+    held: u64,
 }
 
 impl Pool {
@@ -147,21 +162,24 @@ impl Pool {
     /// longest makes room, if there is one.
     fn make(&mut self, key: &Key, most: usize, now: Instant) -> Option<Arc<Lane>> {
         if self.places.len() >= most {
-            self.make_room();
+            self.make_room(now);
             return None;
         }
         self.made += 1;
         let (standing, look) = (watch::Sender::new(Standing::Opening), Notify::new());
         let lane = Arc::new(Lane { number: self.made, key: key.clone(), standing, look });
-        self.places.push(Place { lane: Arc::clone(&lane), users: 1, since: now, ending: None });
+        let tasks = HashMap::new();
+        let place = Place { lane: Arc::clone(&lane), users: 1, since: now, ending: None, tasks };
+        self.places.push(place);
         Some(lane)
     }
 
-    fn make_room(&mut self) {
+    fn make_room(&mut self, now: Instant) {
         if self.places.iter().any(|place| place.users == 0 && place.ending.is_some()) {
             return; // there will be room
         }
-        let free = self.places.iter_mut().filter(|place| place.is_free());
+        let is_idle = |place: &&mut Place| place.is_free() && place.kept(now).is_zero();
+        let free = self.places.iter_mut().filter(is_idle);
         if let Some(oldest) = free.min_by_key(|place| place.since) {
             oldest.ending = Some("others need its place");
             oldest.lane.look.notify_one();
@@ -183,9 +201,10 @@ impl Pool {
     fn due(&mut self, number: u64, idle: Duration, now: Instant) -> Due {
         let Some(place) = self.place(number) else { return Due::End("it is gone") };
         let unused = now.saturating_duration_since(place.since);
+        let rest = idle.saturating_sub(unused).max(place.kept(now));
         match place.ending {
             _ if place.users > 0 => Due::Wait,
-            None if unused < idle => Due::Look(idle.saturating_sub(unused)),
+            None if !rest.is_zero() => Due::Look(rest),
             ending => Due::End(place.ending.insert(ending.unwrap_or("nobody used it"))),
         }
     }
@@ -341,6 +360,19 @@ impl Seat {
         !self.lane.key.is_shared()
     }
 
+    /// Keeps a lane that is not for one call alone.
+    pub(super) fn hold(&self) -> Option<Hold> {
+        if self.is_exclusive() {
+            return None;
+        }
+        let mut pool = self.lanes.lock();
+        pool.held += 1;
+        let task = pool.held;
+        pool.place(self.lane.number)?.tasks.insert(task, None);
+        let (lanes, lane) = (Arc::clone(&self.lanes), Arc::clone(&self.lane));
+        Some(Hold { lanes, lane, task })
+    }
+
     async fn link(&self) -> Result<Arc<Link>, CallError> {
         let mut standing = self.lane.standing.subscribe();
         let settled = standing.wait_for(|standing| !matches!(standing, Standing::Opening)).await;
@@ -379,6 +411,37 @@ impl Drop for Seat {
             _ => None,
         };
         self.lanes.lock().leave(self.lane.number, ending, Instant::now());
+        self.lanes.changed.notify_one();
+    }
+}
+
+/// A task that runs on a lane: its connection is not idle until this is dropped, or the time of the
+/// task is over, or nobody has used the lane for [`KEPT`].
+#[derive(Debug)]
+pub struct Hold {
+    lanes: Arc<Lanes>,
+    lane: Arc<Lane>,
+    task: u64,
+}
+
+impl Hold {
+    /// The task lasts until then.
+    pub fn until(&self, end: Option<Instant>) {
+        let mut pool = self.lanes.lock();
+        let place = pool.place(self.lane.number);
+        if let Some(until) = place.and_then(|place| place.tasks.get_mut(&self.task)) {
+            *until = end;
+        }
+        self.lane.look.notify_one();
+    }
+}
+
+impl Drop for Hold {
+    fn drop(&mut self) {
+        if let Some(place) = self.lanes.lock().place(self.lane.number) {
+            place.tasks.remove(&self.task);
+        }
+        self.lane.look.notify_one();
         self.lanes.changed.notify_one();
     }
 }
@@ -496,6 +559,27 @@ mod tests {
         pool.leave(lane, None, now + idle);
         assert_eq!(pool.due(lane, idle, now + idle * 2), Due::End("nobody used it"));
         assert!(pool.join(&key(Who::Session(1))).is_none(), "it is ending");
+    }
+
+    #[test]
+    fn a_lane_with_tasks_is_not_idle() {
+        let (mut pool, now, idle) = (Pool::default(), Instant::now(), Duration::from_secs(9));
+        let lane = pool.make(&key(Who::Session(1)), 1, now).expect("there is room").number;
+        let runs = |pool: &mut Pool, task, until| {
+            pool.place(lane).expect("a place").tasks.insert(task, until);
+        };
+        runs(&mut pool, 1, Some(now + idle * 3));
+        pool.leave(lane, None, now);
+        assert_eq!(pool.due(lane, idle, now + idle), Due::Look(idle * 2));
+        assert!(pool.make(&key(Who::Session(2)), 1, now + idle).is_none());
+        assert_eq!(pool.due(lane, idle, now + idle), Due::Look(idle * 2), "none makes room");
+        runs(&mut pool, 2, None);
+        assert_eq!(pool.due(lane, idle, now + idle), Due::Look(KEPT - idle), "nor for ever");
+        pool.place(lane).expect("a place").tasks.remove(&2);
+        assert_eq!(pool.due(lane, idle, now + idle * 3), Due::End("nobody used it"));
+        runs(&mut pool, 3, None);
+        let ended = pool.due(lane, idle, now);
+        assert_eq!(ended, Due::End("nobody used it"), "a task that comes too late");
     }
 
     #[test]

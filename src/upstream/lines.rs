@@ -424,6 +424,7 @@ impl Reader {
 
     fn response(&mut self, response: Response) {
         let id = response.id.as_ref().and_then(RequestId::number);
+        self.pending.late(&self.sink, &response);
         // a late answer to what was cancelled is to be ignored (basic/utilities/cancellation)
         let is_late = |pending: &Pending| id.is_some_and(|id| pending.was_asked(id));
         if !self.pending.complete(response) && !is_late(&self.pending) {
@@ -437,7 +438,7 @@ impl Reader {
                 let token = notification.call.param("progressToken");
                 let token = token.and_then(|t| t.integer(&notification.call.bytes));
                 if let Some(token) = token.and_then(|t| u64::try_from(t).ok()) {
-                    self.pending.progress(token, notification);
+                    self.progress(token, notification);
                 }
             }
             Some(Method::LogMessage) => {
@@ -446,6 +447,15 @@ impl Reader {
             Some(Method::Cancelled) if self.pending.withdraw(&notification) => {}
             Some(method) => self.pass_on(method, Message::Notification(notification)),
             None => {} // whatever it means, nobody here waits for it
+        }
+    }
+
+    /// Progress of a call that was answered may be that of the task which it has become
+    /// (2025-11-25 basic/utilities/progress).
+    fn progress(&mut self, token: u64, notification: Notification) {
+        let late = self.pending.progress(token, notification);
+        if let Some(notification) = late.filter(|_| !self.pending.is_modern()) {
+            self.pass_on(Method::Progress, Message::Notification(notification));
         }
     }
 
@@ -472,10 +482,10 @@ impl Reader {
     }
 
     /// What is announced once must not be lost because of what is repeated: updates of resources
-    /// leave half of the room to everything else.
+    /// and progress leave half of the room to everything else.
     fn pass_on(&mut self, method: Method, message: Message) {
         let crowded = self.unrequested.capacity() < MAX_UNREQUESTED / 2;
-        if crowded && method == Method::ResourceUpdated {
+        if crowded && matches!(method, Method::ResourceUpdated | Method::Progress) {
             return self.fault("more updates than can be looked at");
         }
         if self.unrequested.try_send(Unrequested::Message(message)).is_err() {

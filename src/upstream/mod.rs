@@ -24,7 +24,7 @@ pub mod tools;
 pub mod watching;
 
 pub use call::{Call, CallError, Event, Outbound};
-pub use lanes::{Party, Seat};
+pub use lanes::{Hold, Party, Seat};
 pub use link::Link;
 pub use state::{Announcement, State, Ticket, Upstream};
 

@@ -2,6 +2,7 @@
 //!
 //! Every request has its own bounded inbox, so that the reader never waits for a consumer.
 
+use crate::bridge::task;
 use crate::mcp::{Era, Method, Revision};
 use crate::upstream::call::{CallError, Event, Outbound};
 use crate::upstream::causes::{Causes, Verdict};
@@ -101,7 +102,8 @@ impl Pending {
         let id = slot.generation << INDEX_BITS | u64::from(index);
         drop(table);
         let (pending, sink) = (Arc::clone(self), Arc::clone(sink));
-        Ok(PipeCall { id, pending, sink, inbox, stage: Stage::Reserved, quiet: false })
+        let (stage, quiet, becomes_task) = (Stage::Reserved, false, false);
+        Ok(PipeCall { id, pending, sink, inbox, stage, quiet, becomes_task })
     }
 
     /// Hands a response to the request it answers; `false` when there is none.
@@ -109,6 +111,22 @@ impl Pending {
         let Some(id) = response.id.as_ref().and_then(RequestId::number) else { return false };
         let inbox = self.end(id);
         inbox.map(|inbox| inbox.finish(Ok(response))).is_some()
+    }
+
+    /// A late answer to a call that was given up: if it is a task, nobody has it.
+    pub(super) fn late(self: &Arc<Self>, sink: &Arc<LineSink>, response: &Response) {
+        let id = response.id.as_ref().and_then(RequestId::number);
+        if id.is_some_and(|id| lock(&self.table).causes.is_orphan(id)) {
+            self.disown(sink, response);
+        }
+    }
+
+    /// Cancels the task that a call has become which nobody waits for any more.
+    fn disown(self: &Arc<Self>, sink: &Arc<LineSink>, response: &Response) {
+        let created = task::created(response, Era::Legacy).filter(|task| !task.over);
+        if let (Some(task), Ok(call)) = (created, self.reserve(sink)) {
+            sink.send_later(task::cancel_request(call.id(), &task.id)); // its answer is for nobody
+        }
     }
 
     /// Whether a request with this id was in flight once: many servers answer what was cancelled.
@@ -133,10 +151,17 @@ impl Pending {
         table.release(id)
     }
 
-    /// Hands progress to the request whose token it carries; `false` when there is none.
-    pub fn progress(&self, token: u64, notification: Notification) -> bool {
+    /// Hands progress to the request whose token it carries; gives that back whose request was
+    /// answered.
+    pub fn progress(&self, token: u64, notification: Notification) -> Option<Notification> {
         let inbox = lock(&self.table).slot(token).and_then(|slot| slot.inbox.clone());
-        inbox.is_some_and(|inbox| inbox.note(Event::Notification(notification)))
+        match inbox {
+            Some(inbox) => {
+                inbox.note(Event::Notification(notification)); // when it is full, it is left out
+                None
+            }
+            None => self.was_asked(token).then_some(notification),
+        }
     }
 
     /// The revision that is spoken from now on, and whether the server was told that its client
@@ -225,6 +250,8 @@ pub struct PipeCall {
     stage: Stage,
     /// The upstream is told nothing when this is dropped.
     quiet: bool,
+    /// See [`Outbound::becomes_task`].
+    becomes_task: bool,
 }
 
 impl PipeCall {
@@ -236,7 +263,8 @@ impl PipeCall {
     /// Sends the message, which must carry [`Self::id`].
     pub async fn send(&mut self, outbound: Outbound) -> Result<(), CallError> {
         // it MUST NOT be cancelled (2025-11-25 basic/utilities/cancellation)
-        self.quiet = outbound.method == Method::Initialize.name();
+        self.quiet = outbound.method == Method::Initialize.name() || outbound.becomes_task;
+        self.becomes_task = outbound.becomes_task;
         if outbound.wants_log || outbound.of_client {
             self.pending.describe(self.id, &outbound, &self.inbox);
         }
@@ -272,6 +300,9 @@ impl Drop for PipeCall {
         };
         for question in self.inbox.questions() {
             self.sink.send_later(decline(&question, "the call was given up"));
+        }
+        if let Some(response) = self.inbox.unread().filter(|_| self.becomes_task) {
+            self.pending.disown(&self.sink, &response);
         }
         if in_flight && self.stage == Stage::Sent && !self.quiet {
             self.sink.send_later(cancelled(self.id));

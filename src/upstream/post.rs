@@ -62,6 +62,10 @@ pub struct HttpCall {
     names_session: bool,
     /// What comes on other streams; only calls of clients to legacy servers have one.
     inbox: Option<Arc<Inbox>>,
+    /// See [`Outbound::becomes_task`].
+    becomes_task: bool,
+    /// The upstream is told nothing when this is dropped.
+    quiet: bool,
 }
 
 impl fmt::Debug for HttpCall {
@@ -73,7 +77,8 @@ impl fmt::Debug for HttpCall {
 impl HttpCall {
     pub(super) fn new(link: Arc<HttpLink>, id: u64) -> Self {
         let (stage, resume) = (Stage::Reserved, Resume::default());
-        Self { link, id, stage, resume, names_session: false, inbox: None }
+        let (names_session, inbox, becomes_task, quiet) = (false, None, false, false);
+        Self { link, id, stage, resume, names_session, inbox, becomes_task, quiet }
     }
 
     /// The id reserved for this request.
@@ -87,6 +92,7 @@ impl HttpCall {
             let inbox = self.inbox.insert(Arc::default());
             self.link.causes().begin(self.id, &outbound, inbox);
         }
+        self.becomes_task = outbound.becomes_task;
         let (sending, names_session) = self.link.sending(outbound)?;
         (self.stage, self.names_session) = (Stage::Sending(sending), names_session);
         Ok(())
@@ -114,6 +120,17 @@ impl HttpCall {
             _ => self.end(true),
         }
         outcome
+    }
+
+    /// It is given up and may still become a task: somebody else reads what is left of it.
+    fn see_off(&mut self) {
+        let Some(place) = self.link.late_place() else { return };
+        let mut rest = Self::new(Arc::clone(&self.link), self.id);
+        (rest.quiet, rest.names_session) = (true, self.names_session);
+        rest.stage = std::mem::replace(&mut self.stage, Stage::Ended);
+        rest.resume = std::mem::take(&mut self.resume);
+        self.quiet = true;
+        self.link.see_off(rest, place);
     }
 
     /// Nothing more will be read of it; whether the server is done with it.
@@ -281,7 +298,9 @@ impl HttpCall {
             let token = notification.call.param(meta::PROGRESS_TOKEN);
             let token = token.and_then(|token| token.integer(&notification.call.bytes));
             let ours = token.and_then(|token| u64::try_from(token).ok()) == Some(self.id);
-            return ours.then_some(Event::Notification(notification));
+            if ours || self.link.era() == Some(Era::Modern) {
+                return ours.then_some(Event::Notification(notification));
+            } // else it may be that of a task
         }
         let listens = self.link.era() == Some(Era::Modern);
         if listens || method == Some(Method::LogMessage) {
@@ -329,10 +348,13 @@ impl HttpCall {
 impl Drop for HttpCall {
     fn drop(&mut self) {
         let sent = !matches!(self.stage, Stage::Reserved | Stage::Ended);
+        if sent && self.becomes_task {
+            self.see_off();
+        }
         if sent {
             self.end(false);
         }
-        if sent && self.link.era() == Some(Era::Legacy) {
+        if sent && !self.quiet && self.link.era() == Some(Era::Legacy) {
             let cancelled = crate::upstream::pending::cancelled(self.id);
             self.link.notify_later("upstream cancellation", cancelled);
         }

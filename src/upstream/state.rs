@@ -4,7 +4,7 @@ use crate::bridge::initialize::Peer;
 use crate::catalog::entry::Provenance;
 use crate::catalog::listing::{Listing, Offer};
 use crate::config::{Entry, Transport};
-use crate::mcp::{ListKind, Revision};
+use crate::mcp::{Era, ListKind, Method, Revision};
 use crate::upstream::lanes::{Lanes, Party, Seat};
 use crate::upstream::listing::ListError;
 use crate::upstream::supervisor::Command;
@@ -75,11 +75,13 @@ pub enum Announcement {
         /// The `notifications/resources/updated` as it came.
         notification: Notification,
     },
-    /// A task of 2025-11-25 is in another state.
-    TaskStatus {
+    /// Something that concerns one client alone was said outside its calls.
+    News {
         /// Position of the upstream in the configuration.
         upstream: usize,
-        /// The `notifications/tasks/status` as it came.
+        /// The connection on which it was said.
+        link: Weak<Link>,
+        /// As it came; see [`Announcement::news`].
         notification: Notification,
     },
     /// A subscribed resource may have changed while the connection was down.
@@ -89,6 +91,23 @@ pub enum Announcement {
         /// The resource.
         uri: String,
     },
+}
+
+impl Announcement {
+    /// The state or the progress of a task, or the end of an elicitation by URL, from a server of
+    /// 2025-11-25; `None` for any other notification, and from modern servers, which have none of
+    /// these.
+    pub(super) fn news(
+        upstream: usize,
+        link: &Arc<Link>,
+        notification: Notification,
+    ) -> Option<Self> {
+        use Method::{ElicitationComplete, Progress, TaskStatus};
+        let method = Method::parse(&notification.call.method_name())?;
+        let is_news = matches!(method, TaskStatus | Progress | ElicitationComplete);
+        let news = || Self::News { upstream, link: Arc::downgrade(link), notification };
+        (is_news && link.era() == Era::Legacy).then(news)
+    }
 }
 
 #[derive(Debug, Default, Clone, Copy)]

@@ -269,10 +269,6 @@ impl Supervisor {
                 let upstream = self.upstream.position;
                 self.announce(Announcement::Updated { upstream, notification }).await;
             }
-            "notifications/tasks/status" => {
-                let upstream = self.upstream.position;
-                self.announce(Announcement::TaskStatus { upstream, notification }).await;
-            }
             "notifications/subscriptions/acknowledged" => {
                 if self.watching.acknowledged(&notification) {
                     self.missed(connection).await;
@@ -280,7 +276,13 @@ impl Supervisor {
             }
             "notifications/cancelled" => self.watching.cancelled(&notification),
             _ => {
-                log::debug!("{}: a notification nobody waits for", self.upstream.entry.key)
+                let (upstream, link) = (self.upstream.position, &connection.link);
+                match Announcement::news(upstream, link, notification) {
+                    Some(news) => self.announce(news).await,
+                    None => {
+                        log::debug!("{}: a notification nobody waits for", self.upstream.entry.key)
+                    }
+                }
             }
         }
     }

@@ -27,7 +27,8 @@
 //! | `{"ask": ["method", params]}` | a request to the client with the id `"ask-1"`, `"ask-2"`, …; the answer is only recorded |
 //! | `{"askAside": ["method", params]}` | the same on the standing stream |
 //! | `{"foreign": ID}` | an answer to an id nobody asked |
-//! | `{"say": VALUE}` `{"line": "text"}` | any message; any line; `$id` and `$token` stand for the request's, `$pid` for the process |
+//! | `{"say": VALUE}` `{"line": "text"}` | any message; any line; `$id` and `$token` stand for the request's, `$last` for the last token of any (`say` and `sayAside`), `$pid` for the process |
+//! | `{"sayAside": VALUE}` | any message on the standing stream |
 //! | `{"raw": "text"}` | bytes without a newline |
 //! | `{"big": 1000}` | a line of so many bytes |
 //! | `{"await": "gate"}` | go on when the test releases the gate (the test can wait for us to reach it) |
@@ -73,6 +74,8 @@ pub(crate) struct Peer {
     pub(crate) script: Value,
     listens: Vec<(Value, Value)>,
     asked: usize,
+    /// The last progress token that came.
+    token: Value,
 }
 
 /// A request or notification as the script sees it.
@@ -104,7 +107,7 @@ impl Heard<'_> {
 
 impl Peer {
     pub(crate) fn new(script: Value) -> Peer {
-        Peer { script, listens: Vec::new(), asked: 0 }
+        Peer { script, listens: Vec::new(), asked: 0, token: Value::Null }
     }
 
     pub(crate) fn flag(&self, name: &str) -> bool {
@@ -155,6 +158,7 @@ impl Peer {
             modern: self.modern(&message),
         };
         self.cancelled(&heard);
+        self.token = heard.token().unwrap_or(&self.token).clone();
         let on = &self.script["on"];
         let named = on.get(format!("{method}:{}", heard.name()));
         let again =
@@ -193,7 +197,10 @@ impl Peer {
             "ask" => self.ask(Lane::Request, value),
             "askAside" => self.ask(Lane::Standing, value),
             "foreign" => say(&json!({ "jsonrpc": "2.0", "id": value, "result": {} })),
-            "say" => vec![Act::Say(Lane::Request, fill(&value.to_string(), heard))],
+            "say" => vec![Act::Say(Lane::Request, self.last(&fill(&value.to_string(), heard)))],
+            "sayAside" => {
+                vec![Act::Say(Lane::Standing, self.last(&fill(&value.to_string(), heard)))]
+            }
             "line" => vec![Act::Say(Lane::Request, fill(text(value), heard))],
             "raw" => vec![Act::Raw(fill(text(value), heard))],
             "big" => vec![Act::Big(number())],
@@ -208,6 +215,10 @@ impl Peer {
             "deaf" => vec![Act::Deaf],
             _ => panic!("unknown step {step}"),
         }
+    }
+
+    fn last(&self, text: &str) -> String {
+        text.replace("\"$last\"", &self.token.to_string())
     }
 
     fn ask(&mut self, lane: Lane, value: &Value) -> Vec<Act> {

@@ -1,8 +1,8 @@
 //! A legacy server asks something in the middle of a call: the client that made the call gets the
 //! question on the call's own stream, with an id of ours, and its answer goes back.
 
-use crate::stage::{Client, Stage};
-use crate::support::Legacy;
+use crate::stage::{Case, Client, Stage};
+use crate::support::{Incoming, Legacy};
 use serde_json::{Value, json};
 
 fn able() -> Value {
@@ -20,7 +20,7 @@ fn script() -> Value {
     }})
 }
 
-async fn call(client: &Legacy, tool: &str) -> crate::support::Incoming {
+async fn call(client: &Legacy, tool: &str) -> Incoming {
     client.open("tools/call", json!({ "name": tool })).await
 }
 
@@ -64,6 +64,70 @@ async fn who_has_not_said_that_it_can_be_asked_is_not_asked() {
         let (stream, ()) = tokio::join!(call(&client, &name), told);
         let reply = stream.finish().await;
         assert_eq!(reply.messages.len(), 1, "{case}: nothing but the answer");
+        case.upstream.shut("answered");
+    }
+}
+
+fn url(id: &str) -> Value {
+    json!({ "mode": "url", "elicitationId": id, "url": "https://example.org/", "message": "Go" })
+}
+
+fn over(id: &str, n: u32) -> Value {
+    let news = json!({ "elicitationId": id, "n": n });
+    json!([{ "notify": ["notifications/elicitation/complete", news] }, { "usual": true }])
+}
+
+/// Whoever listens hears of a change, and knows by it that nothing else has come before.
+async fn nothing_else(case: &Case<'_>, caller: &Legacy, streams: &mut [&mut Incoming]) {
+    caller.request("tools/call", json!({ "name": case.name("change") })).await.result();
+    for stream in streams {
+        let next = stream.next().await.expect("a notification");
+        assert_eq!(next["method"], "notifications/tools/list_changed", "{case}");
+    }
+}
+
+#[tokio::test]
+async fn the_end_of_an_elicitation_by_url_is_told_to_who_was_given_it_and_to_nobody_else() {
+    let error =
+        json!({ "code": -32042, "message": "Go", "data": { "elicitations": [url("e-2")] } });
+    let script = json!({
+        "tools": ["visit", "first", "over1", "over2", "over3", "change"],
+        "on": {
+            "tools/call:visit": [{ "ask": ["elicitation/create", url("e-1")] }, { "await": "answered" }, { "usual": true }],
+            "tools/call:first": [{ "error": error }],
+            "tools/call:over1": over("e-1", 1),
+            "tools/call:over2": over("e-2", 2),
+            "tools/call:over3": over("e-3", 3),
+            "tools/call:change": [{ "notify": ["notifications/tools/list_changed", {}] }, { "usual": true }],
+        },
+    });
+    let stage = Stage::of(&["sl", "hl"], script).await;
+    for case in stage.cases().iter().filter(|case| case.era == "legacy") {
+        let able = || json!({ "elicitation": { "form": {}, "url": {} } });
+        let ada = Legacy::connect_with(&case.url(), "2025-11-25", able()).await;
+        let bob = Legacy::connect_with(&case.url(), "2025-11-25", able()).await;
+        let (mut adas, mut bobs) = (ada.get_stream().await, bob.get_stream().await);
+        let finish = async |tool| {
+            bob.request("tools/call", json!({ "name": case.name(tool) })).await.result();
+        };
+        let mut stream = call(&ada, &case.name("visit")).await;
+        let question = stream.next().await.expect("a question");
+        assert_eq!(question["params"]["elicitationId"], "e-1", "{case}");
+        ada.respond(&question["id"], json!({ "action": "accept" })).await;
+        case.upstream.release("answered");
+        stream.finish().await.result();
+        let first = ada.request("tools/call", json!({ "name": case.name("first") })).await;
+        assert_eq!(first.error_code(), -32042, "{case}");
+        for (tool, id, n) in [("over1", "e-1", 1), ("over2", "e-2", 2)] {
+            finish(tool).await;
+            let told = adas.next().await.expect("news");
+            assert_eq!(told["method"], "notifications/elicitation/complete", "{case}");
+            assert_eq!(told["params"], json!({ "elicitationId": id, "n": n }), "{case}");
+        }
+        for tool in ["over1", "over2", "over3"] {
+            finish(tool).await; // it was told before, or was never begun
+        }
+        nothing_else(case, &bob, &mut [&mut adas, &mut bobs]).await;
         case.upstream.shut("answered");
     }
 }

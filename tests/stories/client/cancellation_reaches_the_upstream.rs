@@ -163,3 +163,45 @@ async fn but_never_of_an_initialize_that_takes_too_long() {
     assert_eq!(fake.received_of("initialize").len(), 1);
     assert_eq!(fake.received_of("notifications/cancelled").len(), 0, "{:?}", fake.received());
 }
+
+/// What becomes a task is not cancelled but ended as one (2025-11-25 basic/utilities/cancellation).
+#[tokio::test]
+async fn a_task_that_comes_when_nobody_waits_for_it_is_ended() {
+    let task = json!({ "task": { "taskId": "t-1", "status": "working", "ttl": null } });
+    let stage = Stage::of(
+        &["sl", "hl"],
+        json!({
+            "capabilities": { "tools": {}, "tasks": { "cancel": {}, "requests": { "tools": { "call": {} } } } },
+            "tools": ["job"],
+            "on": { "tools/call:job": [{ "await": "late" }, { "result": task }] },
+        }),
+    )
+    .await;
+    for case in stage.cases().iter().filter(|case| case.era == "legacy") {
+        let client = Legacy::connect(&case.url(), "2025-11-25").await;
+        let wish = json!({ "name": case.name("job"), "task": {} });
+        let before = case.upstream.received_of("tasks/cancel").len();
+        let calls = case.upstream.received_of("tools/call").len();
+        let id = json!("job");
+        let given_up = async {
+            let came = |all: &[String]| {
+                all.iter().filter(|text| text.contains("\"tools/call\"")).count() > calls
+            };
+            case.upstream.until("the call", came).await;
+            case.upstream.reached("late").await;
+            client.notify("notifications/cancelled", json!({ "requestId": id })).await;
+        };
+        let (call, ()) = tokio::join!(client.open_as(&id, "tools/call", wish), given_up);
+        assert!(call.finish().await.messages.is_empty(), "{case}: there is no answer");
+        case.upstream.release("late");
+        let cancels = |all: &[String]| {
+            all.iter().filter(|text| text.contains("\"tasks/cancel\"")).count() > before
+        };
+        case.upstream.until("the end of the task", cancels).await;
+        let sent = case.upstream.received_of("tasks/cancel");
+        assert_eq!(sent.last().expect("one")["params"], json!({ "taskId": "t-1" }), "{case}");
+        let cancelled = case.upstream.received_of("notifications/cancelled");
+        assert!(cancelled.is_empty(), "{case}: {cancelled:?}");
+        case.upstream.shut("late");
+    }
+}

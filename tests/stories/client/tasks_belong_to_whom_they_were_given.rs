@@ -324,3 +324,53 @@ async fn the_wish_for_a_task_goes_no_further_than_it_can_be_granted() {
         assert_eq!(unknown.error_code(), -32601, "{case}");
     }
 }
+
+/// Progress of the task, under the token that its call had, by `step`; then news of the task.
+fn tick(step: &str, value: u32, status: &str) -> Value {
+    let params = json!({ "progressToken": "$last", "progress": value });
+    let said = json!({ "jsonrpc": "2.0", "method": "notifications/progress", "params": params });
+    let news = json!({ "taskId": THEIRS, "status": status, "ttl": 60000 });
+    json!([{ step: said }, { "notify": ["notifications/tasks/status", news] }, { "usual": true }])
+}
+
+#[tokio::test]
+async fn progress_of_a_task_goes_on_under_the_token_of_its_call_until_it_is_over() {
+    let mut script = core_script();
+    script["tools"] = json!(["job", "one", "two", "over", "change"]);
+    script["on"]["tools/call:one"] = tick("say", 1, "working");
+    script["on"]["tools/call:two"] = tick("sayAside", 2, "working");
+    script["on"]["tools/call:over"] = tick("say", 3, "working");
+    script["on"]["tools/call:change"] =
+        json!([{ "notify": ["notifications/tools/list_changed", {}] }, { "usual": true }]);
+    let stage = Stage::of(&["sl", "hl"], script).await;
+    for case in stage.cases().iter().filter(|case| case.era == "legacy") {
+        let (client, other) = (session(case).await, session(case).await);
+        let (mut news, mut others) = (client.get_stream().await, other.get_stream().await);
+        let token = format!("tok {case}");
+        let name = case.name("job");
+        let wish = json!({ "name": name, "task": {}, "_meta": { "progressToken": token } });
+        let created = client.request("tools/call", wish).await;
+        let id = created.result()["task"]["taskId"].clone();
+        let call = async |tool| {
+            other.request("tools/call", json!({ "name": case.name(tool) })).await.result();
+        };
+        for (tool, value) in [("one", 1), ("two", 2)] {
+            call(tool).await; // whoever makes the server say it
+            let mut told = [news.next().await.expect("news"), news.next().await.expect("news")];
+            told.sort_by_key(|message| message["method"].to_string());
+            let expected = json!({ "progressToken": token, "progress": value });
+            assert_eq!(told[0]["params"], expected, "{case}");
+            assert_eq!(told[1]["params"]["taskId"], id, "{case}");
+        }
+        let cancelled = client.request("tasks/cancel", json!({ "taskId": id })).await;
+        assert_eq!(cancelled.result()["status"], "cancelled", "{case}");
+        call("over").await;
+        let told = news.next().await.expect("news");
+        assert_eq!(told["method"], "notifications/tasks/status", "{case}: no progress any more");
+        call("change").await;
+        for stream in [&mut news, &mut others] {
+            let next = stream.next().await.expect("a notification");
+            assert_eq!(next["method"], "notifications/tools/list_changed", "{case}");
+        }
+    }
+}

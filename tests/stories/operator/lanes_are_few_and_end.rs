@@ -218,6 +218,27 @@ async fn a_task_is_where_it_is_looked_for() {
 }
 
 #[tokio::test]
+async fn a_lane_where_a_task_runs_is_needed_until_that_is_over() {
+    let mut script = with_tasks();
+    script["on"]["tasks/cancel:t"] =
+        json!([{ "result": { "taskId": "t", "status": "cancelled" } }]);
+    let settings = json!({ "isolation": "session", "lanes": { "idleMs": 100 } });
+    let stage = Stage::of(script, settings).await;
+    let (ada, bob) = (stage.able().await, stage.able().await);
+    let created = ada.request("tools/call", json!({ "name": "job", "task": {} })).await;
+    let task = &created.result()["task"];
+    for _ in 0..2 {
+        process::ends(ask_pid(&bob).await).await; // used after the other, and idle
+    }
+    let about = json!({ "taskId": task["taskId"] });
+    let got = ada.request("tasks/get", about.clone()).await;
+    assert_eq!(got.result()["statusMessage"], task["statusMessage"], "the same process");
+    ada.request("tasks/cancel", about).await.result();
+    let pid = task["statusMessage"].as_str().expect("a text").parse().expect("a number");
+    process::ends(pid).await;
+}
+
+#[tokio::test]
 async fn there_are_no_tasks_where_they_would_end_with_their_call() {
     let stage = Stage::of(with_tasks(), json!({ "isolation": "call" })).await;
     let ada = stage.able().await;
