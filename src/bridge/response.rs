@@ -2,6 +2,7 @@
 
 use crate::bridge::content::{Content, marked, objects};
 use crate::bridge::input::{Asks, Entry, urls};
+use crate::bridge::question;
 use crate::bridge::task;
 use crate::mcp::{Era, Method, Revision, Routing};
 use crate::wire::json::{self, JsonError, Kind, Member, Object, Value};
@@ -116,10 +117,10 @@ fn asks(edit: &ResponseEdit<'_>, result: &Object, mut splice: Splice) -> Bridged
         Ok(asks) => asks,
         Err(why) => return Bridged::Refused(why),
     };
-    for (question, at) in asks.questions.iter().filter(|(q, _)| q.method == Method::Elicit) {
-        if let Some((message, signed)) = edit.space.and_then(|slug| question.signed(slug)) {
-            splice.replace(message.shifted(*at), &signed);
-        }
+    let bytes = &edit.response.bytes;
+    let signed = edit.space.map(|slug| question::sign_requests(bytes, result, slug, &mut splice));
+    if let Some(Err(_)) = signed {
+        return Bridged::Refused("it asks for input that cannot be read");
     }
     Bridged::Asks { splice, asks }
 }
@@ -256,7 +257,31 @@ fn bridge_error(edit: &ResponseEdit<'_>, error: &Object, code: i64, mut splice: 
             Err(_) => return Bridged::Refused("its error holds a uri that is no text"),
         }
     }
+    if let (Some(slug), -32042) = (slug, code)
+        && sign_urls(bytes, error, slug, &mut splice).is_err()
+    {
+        return Bridged::Refused("its error has too many members to be read");
+    }
     Bridged::Edited { splice, code: Some(mapped) }
+}
+
+/// The elicitations of an error that wants URLs to be opened (2025-11-25 client/elicitation, "URL
+/// Elicitation Required Error"): the user must see who asks.
+fn sign_urls(
+    bytes: &[u8],
+    error: &Object,
+    slug: &str,
+    splice: &mut Splice,
+) -> Result<(), JsonError> {
+    for data in objects(bytes, error, "data") {
+        for list in data?.all(bytes, "elicitations").filter(|list| list.kind == Kind::Array) {
+            let list = json::elements(bytes, list.span)?;
+            for params in list.iter().filter(|params| params.kind == Kind::Object) {
+                question::sign(bytes, &Object::read(bytes, params.span)?, slug, splice);
+            }
+        }
+    }
+    Ok(())
 }
 
 /// The places of `error.data.uri`.

@@ -518,8 +518,7 @@ impl Exchange {
         let Some(origin) = self.origin() else {
             return self.fail("it asks for input where nobody can be asked");
         };
-        let questions = asks.questions.iter().map(|(question, _)| question);
-        if let Some(missing) = question::missing(questions, &self.ends.capabilities) {
+        if let Some(missing) = question::missing(asks.questions.iter(), &self.ends.capabilities) {
             return self.reject(missing);
         }
         if let Some(state) = asks.state {

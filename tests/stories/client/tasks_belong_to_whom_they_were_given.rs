@@ -61,9 +61,11 @@ async fn tasks_of_the_extension_are_bound_to_their_owner() {
         assert!(id.len() >= 32 && !id.contains(THEIRS), "{case}: {id}");
 
         let got = about(&client, "tasks/get", &id).await;
+        // the user must see who asks (MCP 2026-07-28 client/elicitation)
+        let message = if case.aggregate { format!("[{}] Who?", case.kind) } else { "Who?".into() };
         let expected = json!({
             "resultType": "complete", "taskId": id, "status": "completed", "ttlMs": null,
-            "inputRequests": { "q": { "method": "elicitation/create", "params": { "message": "Who?" } } },
+            "inputRequests": { "q": { "method": "elicitation/create", "params": { "message": message } } },
             "result": {
                 "content": [{ "type": "resource_link", "uri": case.uri("a:b"), "name": "n" }],
                 "structuredContent": { "taskId": THEIRS },
