@@ -228,6 +228,7 @@ fn response(ends: &Ends, message: &Response) {
         space: ends.slug,
         private: ends.private,
         task: None,
+        extended: false,
     };
     replied(ends, message);
     if let Some(Ok(required)) = Required::read(message) {

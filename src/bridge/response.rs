@@ -28,6 +28,8 @@ pub struct ResponseEdit<'a> {
     pub private: bool,
     /// The client's id of the task that it is about, as a JSON token.
     pub task: Option<&'a [u8]>,
+    /// Client and upstream have extensions in common, which may add kinds of results.
+    pub extended: bool,
 }
 
 /// What becomes of a response.
@@ -129,8 +131,8 @@ fn asks(edit: &ResponseEdit<'_>, result: &Object, mut splice: Splice) -> Bridged
 const INPUT_REQUIRED: &str = "input_required";
 
 /// Whether a modern result says of itself what a result of this method can be. What is neither the
-/// end nor a demand for input where one may come is invalid (MCP 2026-07-28 basic, "Result Type",
-/// and basic/patterns/mrtr, "Supported Requests").
+/// end nor a demand for input where one may come is invalid, unless an extension may mean something
+/// by it (MCP 2026-07-28 basic, "Result Type", and basic/patterns/mrtr, "Supported Requests").
 fn has_known_kinds(edit: &ResponseEdit<'_>, result: &Object) -> bool {
     let asks = matches!(edit.method.route(), Routing::Tool | Routing::Prompt | Routing::Resource);
     let bytes = &edit.response.bytes;
@@ -138,7 +140,8 @@ fn has_known_kinds(edit: &ResponseEdit<'_>, result: &Object) -> bool {
         Some(COMPLETE) => true,
         Some(INPUT_REQUIRED) => asks,
         Some(task::KIND) => true, // whether it may is judged above
-        _ => false,
+        Some(_) => edit.extended,
+        None => false,
     })
 }
 
@@ -336,6 +339,7 @@ mod tests {
                 space: self.space,
                 private: self.private,
                 task: None,
+                extended: false,
             };
             match super::response(&edit) {
                 Bridged::Urls(_) => Err("urls"),

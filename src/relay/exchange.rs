@@ -71,6 +71,8 @@ pub(super) struct Ends {
     pub(super) capabilities: ClientCapabilities,
     /// Of a request that its client can repeat (MCP 2026-07-28 basic/patterns/mrtr).
     pub(super) origin: Option<Origin>,
+    /// Its two ends have extensions in common.
+    pub(super) extended: bool,
     /// What it has to do with tasks; mostly nothing.
     pub(super) task: Option<Box<Part>>,
 }
@@ -498,6 +500,7 @@ impl Exchange {
             space: self.ends.prefixed.then(|| self.ends.upstream.slug()),
             private: self.ends.personal,
             task: task.as_deref(),
+            extended: self.ends.extended,
         };
         match response(&edit) {
             Bridged::Edited { splice, code } => {

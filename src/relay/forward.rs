@@ -7,7 +7,7 @@ use crate::catalog::param_header::ParamHeaders;
 use crate::catalog::single::render_single;
 use crate::mcp::capability::ServerCapabilities;
 use crate::mcp::{
-    ClientCapabilities, Era, Extensions, ListKind, LogLevel, Method, Revision, Routing,
+    ClientCapabilities, Era, Extensions, ListKind, LogLevel, Method, Revision, Routing, meta,
 };
 use crate::oauth::Permit;
 use crate::relay::Hub;
@@ -22,7 +22,7 @@ use crate::relay::tasks::{self, Tasks};
 use crate::relay::world::{Endpoint, World};
 use crate::task::within;
 use crate::upstream::{CallError, Link, Outbound, Party, State, Upstream};
-use crate::wire::json::{self};
+use crate::wire::json::{self, Object};
 use crate::wire::jsonrpc::{Code, Rejected, Request, id};
 use bytes::Bytes;
 use std::borrow::Cow;
@@ -269,6 +269,7 @@ impl Relay {
             personal: permit.is_personal(),
             capabilities: caller.askable(),
             origin,
+            extended: has_extensions_in_common(inquiry, &link),
             task,
         };
         let again = || {
@@ -309,6 +310,21 @@ impl Relay {
         world.settled(endpoint).await;
         route(&self.world(), endpoint, caller, method, message, &subject)
     }
+}
+
+/// Whether a modern client supports an extension of the one modern upstream that it talks to: what
+/// either says holds for the other then. Most upstreams have none.
+fn has_extensions_in_common(inquiry: Inquiry<'_>, link: &Link) -> bool {
+    let Inquiry { endpoint, caller, message, .. } = inquiry;
+    let theirs = link.peer.extensions.relayed(link.peer.revision, caller.revision);
+    let is_modern = (caller.revision.era(), link.era()) == (Era::Modern, Era::Modern);
+    if endpoint == Endpoint::Aggregate || !is_modern || theirs.members().next().is_none() {
+        return false;
+    }
+    let call = &message.call;
+    let declared = call.meta_value(meta::CLIENT_CAPABILITIES);
+    let declared = declared.and_then(|declared| Object::read(&call.bytes, declared.span).ok());
+    declared.is_some_and(|object| Extensions::read(&call.bytes, &object).meet(&theirs))
 }
 
 /// The client's progress token, which the exchange keeps.
