@@ -66,9 +66,13 @@ impl Caller {
         self.level.or(unasked)
     }
 
-    /// What it can be asked for with this request: nothing without a stream to ask on.
+    /// What it can be asked for with this request. A legacy client is asked on a stream, so nothing
+    /// without one; a modern client by the answer itself.
     pub(super) fn askable(&self) -> ClientCapabilities {
-        if self.streams { self.capabilities } else { ClientCapabilities::default() }
+        match self.revision.era() {
+            Era::Legacy if !self.streams => ClientCapabilities::default(),
+            _ => self.capabilities,
+        }
     }
 }
 
