@@ -7,7 +7,7 @@
 //! | heading | block |
 //! |---|---|
 //! | `=== request CLIENT UPSTREAM [TOKEN]` | a client's request; `TOKEN` replaces the name or URI |
-//! | `=== response METHOD CLIENT UPSTREAM [/SLUG] [personal] [task]` | an upstream's response |
+//! | `=== response METHOD CLIENT UPSTREAM [/SLUG] [personal] [task] [extended]` | an upstream's response |
 //! | `=== progress CLIENT UPSTREAM` | an upstream's notification |
 //! | `=== updated CLIENT UPSTREAM [/SLUG]` | an upstream's notification |
 //! | `=== becomes` | what the other side gets |
@@ -113,6 +113,7 @@ fn responded(text: &str, method: &str, ends: &Ends<'_>) -> Result<Bytes, &'stati
         space: ends.slug(),
         private: ends.more.contains(&"personal"),
         task: ends.more.contains(&"task").then_some(&br#""T-\u0031""#[..]),
+        extended: ends.more.contains(&"extended"),
     };
     match response(&edit) {
         Bridged::Edited { splice, .. } | Bridged::Asks { splice, .. } => {

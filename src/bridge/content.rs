@@ -6,6 +6,7 @@
 //! that holds one, and nowhere else: text, structured content and icons are payload. A member that
 //! occurs twice is edited each time, because readers differ in which one they take.
 
+use crate::bridge::question;
 use crate::mcp::{Method, Revision, Routing};
 use crate::wire::json::{self, JsonError, Kind, Object, Scanner, Span, Value};
 use crate::wire::splice::Splice;
@@ -74,11 +75,14 @@ impl<'a> Content<'a> {
         Ok(())
     }
 
-    /// What came of a call that was a task: in the modern era a part of the task, before that a
-    /// result of its own.
+    /// What came of a call that was a task: in the modern era a part of the task, as is what it
+    /// asks for; before that a result of its own.
     fn task(&mut self, method: Method, result: &Object) -> Result<(), JsonError> {
         if method == Method::TasksResult {
             return self.result(Method::ToolsCall, result);
+        }
+        if let Some(slug) = self.slug {
+            question::sign_requests(self.bytes, result, slug, self.splice)?;
         }
         for result in objects(self.bytes, result, "result") {
             self.result(Method::ToolsCall, &result?)?;

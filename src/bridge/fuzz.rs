@@ -228,6 +228,7 @@ fn response(ends: &Ends, message: &Response) {
         space: ends.slug,
         private: ends.private,
         task: None,
+        extended: false,
     };
     replied(ends, message);
     if let Some(Ok(required)) = Required::read(message) {
@@ -282,6 +283,11 @@ fn model_error(ends: &Ends, error: &mut Node) -> bool {
     let Some(mapped) = mapped(ends, code, missing) else { return false };
     if mapped != code {
         error.set("code", mapped.to_string().as_bytes());
+    }
+    if let (Some(slug), -32042) = (ends.slug, code) {
+        let lists = error.all("data").flat_map(|data| data.all("elicitations"));
+        let lists = lists.filter(|list| !list.is_object());
+        lists.flat_map(Node::objects).for_each(|params| model_sign(params, slug));
     }
     let about_a_uri = matches!(code, -32602 | -32002);
     !about_a_uri || error.all("data").flat_map(|data| data.all("uri")).all(|uri| mark(ends, uri))
@@ -342,15 +348,23 @@ fn model_question(ends: &Ends, request: &mut Node) -> bool {
     if !request.is_object() || !method.as_deref().is_some_and(|name| ASKED.contains(&name)) {
         return false;
     }
-    let elicits = method.as_deref() == Some("elicitation/create");
-    let params = request.all("params").next().filter(|params| params.is_object());
-    let message = params.and_then(|params| params.all("message").next());
-    if let (Some(slug), true, Some(message)) = (ends.slug, elicits, message)
-        && let Some(text) = message.as_text()
+    if let Some(slug) = ends.slug
+        && request.all("method").any(|method| method.as_text().is_some_and(|m| m == ASKED[1]))
     {
-        *message = Node::Scalar(json::string_token(&format!("[{slug}] {text}")));
+        request.all("params").for_each(|params| model_sign(params, slug));
     }
     true
+}
+
+/// The upstream's name in front of what the user reads.
+fn model_sign(params: &mut Node, slug: &str) {
+    for message in params.all("message") {
+        if let Node::Scalar(token) = message
+            && let Some(text) = token.strip_prefix(b"\"")
+        {
+            *token = [format!("\"[{slug}] ").as_bytes(), text].concat();
+        }
+    }
 }
 
 /// Structured content that the client has no form for goes; where there is no other, it is said.

@@ -221,8 +221,8 @@ fn is_whole(lexeme: &[u8]) -> bool {
 pub struct Asks {
     /// The upstream's own `requestState`.
     pub state: Option<Value>,
-    /// The questions, and where the parameters of each stand.
-    pub questions: Vec<(Question, u32)>,
+    /// The questions.
+    pub questions: Vec<Question>,
 }
 
 impl Asks {
@@ -249,18 +249,11 @@ impl Asks {
             for member in &entries.members {
                 let question = Question::of_entry(bytes, member.value);
                 let question = question.ok_or("it asks for something that clients do not give")?;
-                asks.questions.push((question, params_at(bytes, member.value)));
+                asks.questions.push(question);
             }
         }
         Ok(asks)
     }
-}
-
-/// Where the `params` of an entry stand.
-fn params_at(bytes: &[u8], entry: Value) -> u32 {
-    let params =
-        Object::read(bytes, entry.span).ok().and_then(|entry| entry.value(bytes, "params"));
-    params.map(|params| params.span.start).unwrap_or_default()
 }
 
 #[cfg(test)]

@@ -2,10 +2,11 @@
 //! both shapes: a request of its own (legacy) and an entry of `inputRequests` (MCP 2026-07-28
 //! basic/patterns/mrtr); and what the client says to it.
 
+use crate::bridge::content::objects;
 use crate::bridge::fit;
 use crate::bridge::task;
 use crate::mcp::{ClientCapabilities, Era, Extensions, Method, Revision};
-use crate::wire::json::{self, Key, Kind, Object, Span, Value};
+use crate::wire::json::{self, JsonError, Key, Kind, Object, Span, Value};
 use crate::wire::jsonrpc::error::result_json;
 use crate::wire::jsonrpc::{Code, Outcome, Rejected, Request, RequestId, Response};
 use crate::wire::splice::Splice;
@@ -132,17 +133,12 @@ impl Question {
         let (Method::Elicit, Some(slug)) = (self.method, space) else {
             return Some(params.clone());
         };
-        let Some((message, token)) = self.signed(slug) else { return Some(params.clone()) };
+        let Ok(object) = Object::read(params, Span::whole(params)) else {
+            return Some(params.clone());
+        };
         let mut splice = Splice::new();
-        splice.replace(message, &token);
+        sign(params, &object, slug, &mut splice);
         Some(splice.apply(params))
-    }
-
-    /// Where the message for the user stands in the parameters, and the same with the upstream's
-    /// name in front.
-    pub(super) fn signed(&self, slug: &str) -> Option<(Span, Vec<u8>)> {
-        let (message, text) = (self.member("message")?, self.text("message")?);
-        Some((message.span, json::string_token(&format!("[{slug}] {text}"))))
     }
 
     /// What the server hears when nobody has answered: that the user has not, or that it failed.
@@ -168,6 +164,39 @@ impl Question {
         out.push(b'}');
         Bytes::from(out)
     }
+}
+
+/// Puts the upstream's name, which needs no escape, in front of what an elicitation with these
+/// parameters tells the user; of a member that occurs twice, in front of both.
+pub(super) fn sign(bytes: &[u8], params: &Object, slug: &str, splice: &mut Splice) {
+    for message in params.all(bytes, "message").filter(|message| message.kind == Kind::String) {
+        splice.insert(message.span.start + 1, format!("[{slug}] ").as_bytes());
+    }
+}
+
+/// The same for each elicitation among the `inputRequests` of a result, whether of a call or of a
+/// task.
+///
+/// # Errors
+/// For an object with too many members to be looked at.
+pub(super) fn sign_requests(
+    bytes: &[u8],
+    result: &Object,
+    slug: &str,
+    splice: &mut Splice,
+) -> Result<(), JsonError> {
+    for requests in objects(bytes, result, "inputRequests") {
+        let requests = requests?;
+        for entry in requests.members.iter().filter(|entry| entry.value.kind == Kind::Object) {
+            let entry = Object::read(bytes, entry.value.span)?;
+            let mut methods = entry.all(bytes, "method");
+            let elicits = methods.any(|method| method.is(bytes, Method::Elicit.name()));
+            for params in objects(bytes, &entry, "params").filter(|_| elicits) {
+                sign(bytes, &params?, slug, splice);
+            }
+        }
+    }
+    Ok(())
 }
 
 /// What a modern client hears when it has not declared what these questions need (MCP 2026-07-28

@@ -2,6 +2,7 @@
 
 use crate::bridge::content::{Content, marked, objects};
 use crate::bridge::input::{Asks, Entry, URL_REQUIRED, urls};
+use crate::bridge::question;
 use crate::bridge::task;
 use crate::mcp::{Era, Method, Revision, Routing};
 use crate::wire::json::{self, JsonError, Kind, Member, Object, Value};
@@ -27,6 +28,8 @@ pub struct ResponseEdit<'a> {
     pub private: bool,
     /// The client's id of the task that it is about, as a JSON token.
     pub task: Option<&'a [u8]>,
+    /// Client and upstream have extensions in common, which may add kinds of results.
+    pub extended: bool,
 }
 
 /// What becomes of a response.
@@ -116,10 +119,10 @@ fn asks(edit: &ResponseEdit<'_>, result: &Object, mut splice: Splice) -> Bridged
         Ok(asks) => asks,
         Err(why) => return Bridged::Refused(why),
     };
-    for (question, at) in asks.questions.iter().filter(|(q, _)| q.method == Method::Elicit) {
-        if let Some((message, signed)) = edit.space.and_then(|slug| question.signed(slug)) {
-            splice.replace(message.shifted(*at), &signed);
-        }
+    let bytes = &edit.response.bytes;
+    let signed = edit.space.map(|slug| question::sign_requests(bytes, result, slug, &mut splice));
+    if let Some(Err(_)) = signed {
+        return Bridged::Refused("it asks for input that cannot be read");
     }
     Bridged::Asks { splice, asks }
 }
@@ -128,8 +131,8 @@ fn asks(edit: &ResponseEdit<'_>, result: &Object, mut splice: Splice) -> Bridged
 const INPUT_REQUIRED: &str = "input_required";
 
 /// Whether a modern result says of itself what a result of this method can be. What is neither the
-/// end nor a demand for input where one may come is invalid (MCP 2026-07-28 basic, "Result Type",
-/// and basic/patterns/mrtr, "Supported Requests").
+/// end nor a demand for input where one may come is invalid, unless an extension may mean something
+/// by it (MCP 2026-07-28 basic, "Result Type", and basic/patterns/mrtr, "Supported Requests").
 fn has_known_kinds(edit: &ResponseEdit<'_>, result: &Object) -> bool {
     let asks = matches!(edit.method.route(), Routing::Tool | Routing::Prompt | Routing::Resource);
     let bytes = &edit.response.bytes;
@@ -137,7 +140,8 @@ fn has_known_kinds(edit: &ResponseEdit<'_>, result: &Object) -> bool {
         Some(COMPLETE) => true,
         Some(INPUT_REQUIRED) => asks,
         Some(task::KIND) => true, // whether it may is judged above
-        _ => false,
+        Some(_) => edit.extended,
+        None => false,
     })
 }
 
@@ -256,7 +260,31 @@ fn bridge_error(edit: &ResponseEdit<'_>, error: &Object, code: i64, mut splice: 
             Err(_) => return Bridged::Refused("its error holds a uri that is no text"),
         }
     }
+    if let (Some(slug), -32042) = (slug, code)
+        && sign_urls(bytes, error, slug, &mut splice).is_err()
+    {
+        return Bridged::Refused("its error has too many members to be read");
+    }
     Bridged::Edited { splice, code: Some(mapped) }
+}
+
+/// The elicitations of an error that wants URLs to be opened (2025-11-25 client/elicitation, "URL
+/// Elicitation Required Error"): the user must see who asks.
+fn sign_urls(
+    bytes: &[u8],
+    error: &Object,
+    slug: &str,
+    splice: &mut Splice,
+) -> Result<(), JsonError> {
+    for data in objects(bytes, error, "data") {
+        for list in data?.all(bytes, "elicitations").filter(|list| list.kind == Kind::Array) {
+            let list = json::elements(bytes, list.span)?;
+            for params in list.iter().filter(|params| params.kind == Kind::Object) {
+                question::sign(bytes, &Object::read(bytes, params.span)?, slug, splice);
+            }
+        }
+    }
+    Ok(())
 }
 
 /// The places of `error.data.uri`.
@@ -311,6 +339,7 @@ mod tests {
                 space: self.space,
                 private: self.private,
                 task: None,
+                extended: false,
             };
             match super::response(&edit) {
                 Bridged::Urls(_) => Err("urls"),

@@ -7,7 +7,7 @@
 
 use crate::bridge::content::objects;
 use crate::mcp::{Era, Method, meta};
-use crate::wire::json::{self, JsonError, Kind, Object, Span, Value};
+use crate::wire::json::{self, JsonError, Kind, Member, Object, Span, Value};
 use crate::wire::jsonrpc::{Call, Code, Message, Notification, Rejected, Request, Response};
 use crate::wire::splice::Splice;
 use bytes::Bytes;
@@ -148,6 +148,29 @@ pub fn declares(call: &Call) -> bool {
     let declared = call.meta_value(meta::CLIENT_CAPABILITIES).filter(|v| v.kind == Kind::Object);
     let extensions = declared.and_then(read).and_then(|c| section(&call.bytes, &c, "extensions"));
     extensions.is_some_and(|extensions| section(&call.bytes, &extensions, meta::TASKS).is_some())
+}
+
+/// The request as one that does not declare the extension, for an upstream whose tasks would be lost:
+/// it answers without one then. `None` for one that does not declare it.
+pub fn undeclaring(request: &Request) -> Option<Request> {
+    let call = &request.call;
+    let value = call.meta_value(meta::CLIENT_CAPABILITIES).filter(|v| v.kind == Kind::Object)?;
+    let declared = Object::read(&call.bytes, value.span).ok()?;
+    let mut splice = Splice::new();
+    for extensions in objects(&call.bytes, &declared, "extensions") {
+        let extensions = extensions.ok()?;
+        let is_tasks = |member: &Member| json::key_is(&call.bytes, member.key, meta::TASKS);
+        let members = extensions.members.iter().enumerate();
+        let tasks: Vec<usize> = members.filter(|(_, m)| is_tasks(m)).map(|(at, _)| at).collect();
+        splice.edit_members(&extensions, &tasks, &[]);
+    }
+    if splice.is_empty() {
+        return None;
+    }
+    match Message::parse(splice.apply(&call.bytes)) {
+        Ok(Message::Request(request)) => Some(request),
+        _ => None,
+    }
 }
 
 /// What a client hears that uses tasks and has not declared them ("Protocol Errors").

@@ -74,6 +74,11 @@ impl Extensions {
         Self(kept.into())
     }
 
+    /// Whether any of them is among others.
+    pub fn meet(&self, others: &Self) -> bool {
+        self.0.iter().any(|extension| others.0.iter().any(|other| other.id == extension.id))
+    }
+
     /// Identifiers with their settings, as members of an object.
     pub fn members(&self) -> impl Iterator<Item = &str> {
         self.0.iter().map(|extension| extension.raw.as_str())

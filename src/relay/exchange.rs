@@ -75,6 +75,8 @@ pub(super) struct Ends {
     pub(super) origin: Option<Origin>,
     /// Where its session hears of what ends after it (legacy only).
     pub(super) outlet: Option<Arc<Outlet>>,
+    /// Its two ends have extensions in common.
+    pub(super) extended: bool,
     /// What it has to do with tasks; mostly nothing.
     pub(super) task: Option<Box<Part>>,
 }
@@ -516,6 +518,7 @@ impl Exchange {
             space: self.ends.prefixed.then(|| self.ends.upstream.slug()),
             private: self.ends.personal,
             task: task.as_deref(),
+            extended: self.ends.extended,
         };
         match response(&edit) {
             Bridged::Edited { splice, code } => {
@@ -536,8 +539,7 @@ impl Exchange {
         let Some(origin) = self.origin() else {
             return self.fail("it asks for input where nobody can be asked");
         };
-        let questions = asks.questions.iter().map(|(question, _)| question);
-        if let Some(missing) = question::missing(questions, &self.ends.capabilities) {
+        if let Some(missing) = question::missing(asks.questions.iter(), &self.ends.capabilities) {
             return self.reject(missing);
         }
         if let Some(state) = asks.state {

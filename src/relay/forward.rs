@@ -7,7 +7,7 @@ use crate::catalog::param_header::ParamHeaders;
 use crate::catalog::single::render_single;
 use crate::mcp::capability::ServerCapabilities;
 use crate::mcp::{
-    ClientCapabilities, Era, Extensions, ListKind, LogLevel, Method, Revision, Routing,
+    ClientCapabilities, Era, Extensions, ListKind, LogLevel, Method, Revision, Routing, meta,
 };
 use crate::oauth::Permit;
 use crate::relay::Hub;
@@ -22,7 +22,7 @@ use crate::relay::tasks::{self, Tasks};
 use crate::relay::world::{Endpoint, World};
 use crate::task::within;
 use crate::upstream::{CallError, Link, Outbound, Party, State, Upstream};
-use crate::wire::json::{self};
+use crate::wire::json::{self, Object};
 use crate::wire::jsonrpc::{Code, Rejected, Request, id};
 use bytes::Bytes;
 use std::borrow::Cow;
@@ -66,9 +66,13 @@ impl Caller {
         self.level.or(unasked)
     }
 
-    /// What it can be asked for with this request: nothing without a stream to ask on.
+    /// What it can be asked for with this request. A legacy client is asked on a stream, so nothing
+    /// without one; a modern client by the answer itself.
     pub(super) fn askable(&self) -> ClientCapabilities {
-        if self.streams { self.capabilities } else { ClientCapabilities::default() }
+        match self.revision.era() {
+            Era::Legacy if !self.streams => ClientCapabilities::default(),
+            _ => self.capabilities,
+        }
     }
 }
 
@@ -274,6 +278,7 @@ impl Relay {
             capabilities: caller.askable(),
             origin,
             outlet: caller.outlet.clone(),
+            extended: has_extensions_in_common(inquiry, &link),
             task,
         };
         let again = || {
@@ -314,6 +319,21 @@ impl Relay {
         world.settled(endpoint).await;
         route(&self.world(), endpoint, caller, method, message, &subject)
     }
+}
+
+/// Whether a modern client supports an extension of the one modern upstream that it talks to: what
+/// either says holds for the other then. Most upstreams have none.
+fn has_extensions_in_common(inquiry: Inquiry<'_>, link: &Link) -> bool {
+    let Inquiry { endpoint, caller, message, .. } = inquiry;
+    let theirs = link.peer.extensions.relayed(link.peer.revision, caller.revision);
+    let is_modern = (caller.revision.era(), link.era()) == (Era::Modern, Era::Modern);
+    if endpoint == Endpoint::Aggregate || !is_modern || theirs.members().next().is_none() {
+        return false;
+    }
+    let call = &message.call;
+    let declared = call.meta_value(meta::CLIENT_CAPABILITIES);
+    let declared = declared.and_then(|declared| Object::read(&call.bytes, declared.span).ok());
+    declared.is_some_and(|object| Extensions::read(&call.bytes, &object).meet(&theirs))
 }
 
 /// The client's progress token, which the exchange keeps.

@@ -384,15 +384,20 @@ pub(super) fn askable(
     }
 }
 
-/// The call as any other, where it wishes to be a task of 2025-11-25 and cannot be. Modern upstreams
-/// pass the wish over by themselves.
+/// The call as any other, where it wishes to be a task of 2025-11-25 and cannot be, or where its
+/// upstream could make one of it that would be lost. Otherwise modern upstreams pass the wish over by
+/// themselves, and know whether they have the extension.
 pub(super) fn plain(inquiry: Inquiry<'_>, upstream: &Upstream, link: &Link) -> Option<Request> {
     let Inquiry { caller, method, message, .. } = inquiry;
-    if method != Method::ToolsCall || message.call.param("task").is_none() {
+    if method != Method::ToolsCall || are_offered(upstream, link, caller) {
         return None;
     }
-    let modern = caller.revision.era() == Era::Modern && link.era() == Era::Modern;
-    (!modern && !are_offered(upstream, link, caller)).then(|| task::plain(message))?
+    match (caller.revision.era(), link.era()) {
+        (Era::Modern, Era::Modern) => {
+            link.peer.capabilities.task_extension.then(|| task::undeclaring(message))?
+        }
+        _ => message.call.param("task").is_some().then(|| task::plain(message))?,
+    }
 }
 
 fn owner(inquiry: Inquiry<'_>) -> Owner {

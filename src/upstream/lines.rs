@@ -317,6 +317,12 @@ impl Lines {
         self.pending.negotiate(revision, roots);
     }
 
+    /// Nothing is negotiated yet: a server may be of either era, and one of the old era may ping
+    /// before the handshake is over (2025-11-25 basic/lifecycle, "Initialization").
+    pub fn forget(&self) {
+        self.pending.forget();
+    }
+
     /// Sends a notification.
     pub async fn notify(&self, line: Bytes) -> Result<(), CallError> {
         self.sink.send(vec![line]).await.map_err(|why| CallError::Gone(why.to_owned()))

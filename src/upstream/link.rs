@@ -93,8 +93,9 @@ impl Wire {
     }
 
     fn forget(&self) {
-        if let Self::Http(link) = self {
-            link.forget();
+        match self {
+            Self::Http(link) => link.forget(),
+            Self::Lines(lines) => lines.forget(),
         }
     }
 

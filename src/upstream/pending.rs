@@ -172,6 +172,11 @@ impl Pending {
         table.causes.negotiated(revision.era(), roots);
     }
 
+    /// Forgets the revision, before a new handshake.
+    pub fn forget(&self) {
+        lock(&self.table).revision = None;
+    }
+
     /// Whether the peer is of the modern era, where clients send no responses.
     pub fn is_modern(&self) -> bool {
         lock(&self.table).revision.is_some_and(|revision| revision.era() == Era::Modern)

@@ -28,6 +28,9 @@ pub const MAX_WATCHED: usize = 10_000;
 /// How long a listen may wait for its acknowledgement.
 const ACKNOWLEDGE: Duration = Duration::from_secs(5);
 
+/// Why a subscription that was not acknowledged is none.
+const NOT_HONOURED: &str = "the server does not report changes of this resource";
+
 /// The pause before a stream that ended is opened again.
 const REOPEN: Duration = Duration::from_secs(1);
 
@@ -206,7 +209,9 @@ impl Watching {
             if !accepted {
                 self.watched.remove(&uri);
             }
-            let _ = answer.send(if accepted { Ok(()) } else { Err(WatchError::Unsupported) });
+            // it has subscriptions, but none to this: the method is there
+            let refused = || WatchError::Refused(-32602, NOT_HONOURED.to_owned());
+            let _ = answer.send(if accepted { Ok(()) } else { Err(refused()) });
         }
         let replaced = live.current.replace(Listening { id, task: opening.task });
         if let Some(replaced) = replaced {

@@ -4,7 +4,7 @@
 
 use super::Scene;
 use crate::support::process::resident;
-use crate::support::{FakeStdio, Legacy, Modern, Reply};
+use crate::support::{FakeStdio, Legacy, Modern, Proxy, Reply};
 use serde_json::{Value, json};
 
 /// A gateway with this liar beside the honest one, and a client of the liar.
@@ -332,6 +332,23 @@ async fn what_a_server_asks_of_clients_is_declined_and_ping_is_answered() {
         assert_eq!(answer(n)["error"]["code"], -32601, "{n}");
     }
     scene.others_are_served().await;
+}
+
+/// Pings are all that a server may send before the handshake is over (2025-11-25 basic/lifecycle,
+/// "Initialization"), and each is to be answered: there are servers that end if one is not.
+#[tokio::test]
+async fn a_ping_is_answered_in_the_middle_of_the_handshake() {
+    let ping = |id: &str| json!({ "say": { "jsonrpc": "2.0", "id": id, "method": "ping" } });
+    let server = FakeStdio::new(json!({ "tools": ["t"], "on": {
+        "initialize": [ping("early"), { "usual": true }, ping("later")],
+    }}));
+    let proxy = Proxy::with(json!({ "mcpServers": { "s": server.entry() } })).start().await;
+    proxy.logs.wait_for("s: ready").await;
+    for id in ["early", "later"] {
+        let pong = server.wait_for(&format!("\"{id}\"")).await;
+        let pong: Value = serde_json::from_str(&pong).expect("a message");
+        assert_eq!(pong, json!({ "jsonrpc": "2.0", "id": id, "result": {} }));
+    }
 }
 
 #[tokio::test]

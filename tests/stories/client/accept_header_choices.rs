@@ -96,6 +96,49 @@ async fn json_alone_drops_notifications() {
     }
 }
 
+/// A modern client is asked by the answer itself, for which it needs no stream (MCP 2026-07-28
+/// basic/patterns/mrtr); a legacy one has nowhere to be asked.
+#[tokio::test]
+async fn json_alone_is_enough_to_be_asked_something_in_the_modern_era() {
+    let form =
+        json!({ "message": "Who?", "requestedSchema": { "type": "object", "properties": {} } });
+    let asks = json!([{ "ask": ["elicitation/create", form] }, { "usual": true }]);
+    let waits = json!([{ "ask": ["elicitation/create", form] }, { "await": "answered" }]);
+    let on = json!({ "tools/call:asks": asks, "tools/call:waits": waits });
+    let stage = Stage::of(&["sl"], json!({ "tools": ["asks", "waits"], "on": on })).await;
+    for case in stage.cases().iter().filter(|case| !case.aggregate) {
+        let url = case.url();
+        let declared = json!({ "elicitation": {} });
+        let reply = match case.era {
+            "legacy" => {
+                let client = Legacy::connect_with(&url, "2025-11-25", declared).await;
+                let asking = Asking { url, session: client.session };
+                let call = json!({ "name": case.name("asks") });
+                asking.send(Some("application/json"), "tools/call", call).await
+            }
+            _ => {
+                let (mut client, name) = (Modern::new(&url), case.name("waits"));
+                client.capabilities = declared;
+                let params = client.with_meta(json!({ "name": name }));
+                let body =
+                    json!({ "jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": params });
+                let headers = [
+                    ("Content-Type", "application/json"),
+                    ("Accept", "application/json"),
+                    ("MCP-Protocol-Version", "2026-07-28"),
+                    ("Mcp-Method", "tools/call"),
+                    ("Mcp-Name", &name),
+                ];
+                RawHttp::once("POST", &url, &headers, body.to_string()).await
+            }
+        };
+        assert_eq!(kind(&reply), (200, "application/json"), "{case}: {}", reply.text());
+        let answer: Value = serde_json::from_str(&reply.text()).expect("JSON");
+        let asked = answer["result"]["inputRequests"].is_object();
+        assert_eq!(asked, case.era == "modern", "{case}: {answer}");
+    }
+}
+
 #[tokio::test]
 async fn events_alone_are_events_whatever_is_asked() {
     let stage = Stage::of(&["sl", "hm"], script()).await;

@@ -117,3 +117,27 @@ async fn what_a_modern_client_supports_is_said_with_its_requests() {
         assert_eq!(said, &client.capabilities, "{case}");
     }
 }
+
+/// MCP 2026-07-28 basic, "Result Type": an extension that both sides support may add some.
+#[tokio::test]
+async fn a_kind_of_result_of_an_extension_is_for_who_supports_it() {
+    let mut script = script();
+    let odd = json!({ "resultType": "com.example/odd", "n": 1.0 });
+    script["on"]["tools/call"] = json!([{ "resultText": odd.to_string() }]);
+    let stage = Stage::of(&["sm", "hm"], script).await;
+    for case in stage.cases() {
+        let Client::Modern(mut client) = case.client().await else { continue };
+        for (declared, supported) in [
+            (json!({}), false),
+            (json!({ "extensions": { "com.example/other": {} } }), false),
+            (json!({ "extensions": { "com.example/x": {} } }), true),
+        ] {
+            client.capabilities = declared;
+            let reply = client.request("tools/call", json!({ "name": case.name("chart") })).await;
+            match supported && !case.aggregate {
+                true => assert_eq!(*reply.result(), odd, "{case}"),
+                false => assert_eq!(reply.error_code(), -32603, "{case}: {:?}", reply.texts),
+            }
+        }
+    }
+}

@@ -2,7 +2,7 @@
 //! of them, and told when nobody wants it any more.
 
 use crate::stage::{Case, Client, Stage};
-use crate::support::{Incoming, Legacy, Modern};
+use crate::support::{FakeStdio, Incoming, Legacy, Modern, Proxy};
 use serde_json::{Value, json};
 
 const UPDATED: &str = "notifications/resources/updated";
@@ -218,4 +218,23 @@ async fn a_session_that_ends_takes_all_its_subscriptions_with_it() {
             .wait_for(&format!("unsubscribe\",\"params\":{{\"uri\":\"mem:{number}\""))
             .await;
     }
+}
+
+/// MCP 2026-07-28 basic/patterns/subscriptions, "Acknowledgment": what is left out is not honoured.
+/// The client has named a resource without updates, not a method that is unknown.
+#[tokio::test]
+async fn a_resource_that_is_not_acknowledged_is_not_subscribed_to() {
+    let acknowledged = json!({ "say": {
+        "jsonrpc": "2.0", "method": "notifications/subscriptions/acknowledged",
+        "params": { "_meta": { TAG: "$id" }, "notifications": { "toolsListChanged": true } },
+    }});
+    let mut script = script();
+    script["era"] = "modern".into();
+    script["on"]["subscriptions/listen"] = json!([acknowledged]);
+    let fake = FakeStdio::new(script);
+    let proxy = Proxy::with(json!({ "mcpServers": { "s": fake.entry() } })).start().await;
+    proxy.logs.wait_for("s: ready").await;
+    let client = Legacy::connect(&proxy.url("/mcp/s"), "2025-11-25").await;
+    let refused = client.request("resources/subscribe", json!({ "uri": "mem:a" })).await;
+    assert_eq!(refused.error_code(), -32602, "{refused:?}");
 }

@@ -61,9 +61,11 @@ async fn tasks_of_the_extension_are_bound_to_their_owner() {
         assert!(id.len() >= 32 && !id.contains(THEIRS), "{case}: {id}");
 
         let got = about(&client, "tasks/get", &id).await;
+        // the user must see who asks (MCP 2026-07-28 client/elicitation)
+        let message = if case.aggregate { format!("[{}] Who?", case.kind) } else { "Who?".into() };
         let expected = json!({
             "resultType": "complete", "taskId": id, "status": "completed", "ttlMs": null,
-            "inputRequests": { "q": { "method": "elicitation/create", "params": { "message": "Who?" } } },
+            "inputRequests": { "q": { "method": "elicitation/create", "params": { "message": message } } },
             "result": {
                 "content": [{ "type": "resource_link", "uri": case.uri("a:b"), "name": "n" }],
                 "structuredContent": { "taskId": THEIRS },
@@ -173,6 +175,27 @@ async fn who_has_not_declared_the_extension_gets_no_task_and_reaches_none() {
         let stream = client.listen(json!({ "taskIds": [id], "toolsListChanged": true }));
         drop(stream.await); // it is acknowledged
     }
+}
+
+/// A process for each call takes its tasks along: such an upstream is not asked for any.
+#[tokio::test]
+async fn an_upstream_that_ends_with_each_call_makes_no_tasks() {
+    let mut script = modern_script();
+    script["era"] = "modern".into();
+    let fake = FakeStdio::new(script);
+    let mut entry = fake.entry();
+    entry["isolation"] = "call".into();
+    let proxy = Proxy::with(json!({ "mcpServers": { "s": entry } })).start().await;
+    proxy.logs.wait_for("s: ready").await;
+    let mut client = able(&proxy.url("/mcp/s"));
+    client.capabilities["extensions"]["x/y"] = json!({ "n": 1.0 });
+    let discovered = client.request("server/discover", json!({})).await;
+    let extensions = &discovered.result()["capabilities"]["extensions"];
+    assert_eq!(*extensions, json!({ "x/y": {} }), "none are promised");
+    client.request("tools/call", json!({ "name": "plain" })).await.result();
+    let call = fake.received_of("tools/call").pop().expect("a call");
+    let declared = &call["params"]["_meta"]["io.modelcontextprotocol/clientCapabilities"];
+    assert_eq!(*declared, json!({ "extensions": { "x/y": { "n": 1.0 } } }));
 }
 
 #[tokio::test]
