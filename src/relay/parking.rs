@@ -128,7 +128,7 @@ impl Table {
         let counts = |known: &Slot| many && !crowds || crowds && known.lane == slot.lane;
         let counted = own.into_iter().filter(|(_, known)| counts(known));
         let oldest = counted.min_by_key(|(_, known)| known.order).map(|(id, _)| *id);
-        oldest.or_else(|| self.of_most(slot).filter(|_| crowds))
+        oldest.or_else(|| if crowds { self.of_most(slot) } else { None })
     }
 
     /// The oldest call on the lanes of this upstream of whoever has most there, and more than one:
@@ -379,26 +379,86 @@ impl Parked {
 mod tests {
     use super::*;
 
-    fn slot(who: &'static str, order: u64) -> Slot {
-        let (principal, lane) = (Principal::named(who), Some("x".to_owned()));
-        let (questions, wake) = (Arc::default(), oneshot::channel().0);
-        Slot { principal, round: 1, order, lane, questions, wake }
+    fn laned(who: &'static str, order: u64) -> Slot {
+        Slot { order, ..slot(who, Some("x")) }
     }
 
-    fn parked(who: &[&'static str]) -> Table {
-        let slots = who.iter().zip(1..).map(|(who, order)| (u128::from(order), slot(who, order)));
+    fn table(who: &[&'static str]) -> Table {
+        let slots = who.iter().zip(1..).map(|(who, order)| (u128::from(order), laned(who, order)));
         Table { slots: slots.collect(), parked: 0 }
     }
 
     #[test]
     fn nobody_keeps_all_places_on_the_lanes_of_an_upstream() {
-        let lost = |parked: &Table, who| parked.excess(&slot(who, 9), 6);
-        assert_eq!(lost(&parked(&["ann", "ann"]), "bob"), None, "there is room");
-        let one = parked(&["ann", "ann", "ann"]);
+        let lost = |parked: &Table, who| parked.excess(&laned(who, 9), 6);
+        assert_eq!(lost(&table(&["ann", "ann"]), "bob"), None, "there is room");
+        let one = table(&["ann", "ann", "ann"]);
         assert_eq!(lost(&one, "ann"), Some(1), "his own oldest");
         assert_eq!(lost(&one, "bob"), Some(1), "the oldest of who has most");
-        assert_eq!(lost(&parked(&["bob", "ann", "ann"]), "eve"), Some(2));
-        assert_eq!(lost(&parked(&["ann", "bob", "eve"]), "joe"), None, "each has one");
-        assert_eq!(lost(&parked(&["bob", "ann", "ann"]), "bob"), Some(1), "his own");
+        assert_eq!(lost(&table(&["bob", "ann", "ann"]), "eve"), Some(2));
+        assert_eq!(lost(&table(&["ann", "bob", "eve"]), "joe"), None, "each has one");
+        assert_eq!(lost(&table(&["bob", "ann", "ann"]), "bob"), Some(1), "his own");
+    }
+
+    fn parking() -> Parking {
+        let random = Arc::new(Random::open().expect("a random device"));
+        Parking::new(random, Arc::new(Scope::root("test")))
+    }
+
+    fn slot(who: &'static str, lane: Option<&str>) -> Slot {
+        let (wake, _) = oneshot::channel();
+        let (principal, lane) = (Principal::named(who), lane.map(str::to_owned));
+        Slot { principal, round: 1, order: 0, lane, questions: Arc::new([]), wake }
+    }
+
+    fn parked(parking: &Parking) -> Vec<u128> {
+        let mut ids: Vec<u128> = parking.lock().slots.keys().copied().collect();
+        ids.sort_unstable();
+        ids
+    }
+
+    #[test]
+    fn who_has_too_many_loses_his_own_oldest() {
+        let parking = parking();
+        let most = MOST_OF_ONE as u128;
+        assert!(parking.enter(0, slot("bob", None), 0));
+        for id in 1..=most + 2 {
+            assert!(parking.enter(id, slot("ann", None), 0));
+        }
+        let left: Vec<u128> = [0].into_iter().chain(3..=most + 2).collect();
+        assert_eq!(parked(&parking), left);
+    }
+
+    #[test]
+    fn what_keeps_no_lane_of_this_upstream_makes_no_room_on_it() {
+        let parking = parking();
+        for (id, lane) in [(1, None), (2, Some("other")), (3, Some("this")), (4, Some("this"))] {
+            assert!(parking.enter(id, slot("ann", lane), 2));
+        }
+        assert_eq!(parked(&parking), [1, 2, 4]);
+        assert!(!parking.enter(5, slot("bob", Some("this")), 2), "it is not his to give up");
+        assert_eq!(parked(&parking), [1, 2, 4]);
+    }
+
+    #[test]
+    fn so_many_are_parked_and_no_more() {
+        let parking = parking();
+        for id in 0..MOST {
+            let who = format!("principal {}", id / MOST_OF_ONE).leak();
+            assert!(parking.enter(id as u128, slot(who, None), 0), "{id}");
+        }
+        assert!(!parking.enter(u128::MAX, slot("late", None), 0));
+        assert_eq!(parked(&parking).len(), MOST, "nobody else has lost one");
+    }
+
+    #[test]
+    fn only_who_was_asked_last_may_answer() {
+        let parking = parking();
+        parking.enter(7, slot("ann", None), 0);
+        let may = |id, round, who| parking.questions(id, round, &Principal::named(who)).is_some();
+        assert!(may(7, 1, "ann"));
+        for (id, round, who) in [(7, 2, "ann"), (7, 0, "ann"), (7, 1, "bob"), (8, 1, "ann")] {
+            assert!(!may(id, round, who), "{id} {round} {who}");
+        }
     }
 }

@@ -46,21 +46,27 @@ def gateway(mock: str) -> Iterator[str]:
         environment = {**os.environ, "ONEMCP_STATE_DIR": f"{folder}/state"}
         process = subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True)
         assert process.stderr is not None
+        address, is_ready = None, False  # a list of /mcp does not wait long for an upstream
         try:
             for line in process.stderr:
                 print(line, end="", file=sys.stderr)
+                is_ready = is_ready or "mock: ready" in line
                 if "listening on http://" in line:
                     address = line.split("listening on http://")[1].split("/")[0]
+                if address is not None and is_ready:
                     yield f"http://{address}/mcp" if MERGED else f"http://{address}/mcp/mock"
                     return
-            raise SystemExit("the gateway ended before it listened")
+            raise SystemExit("the gateway ended before it listened and had its upstream")
         finally:
             process.terminate()
             print(process.communicate(timeout=15)[1], file=sys.stderr)
 
 
-async def elicit(context: Any, params: Any) -> types.ElicitResult:
-    return types.ElicitResult(action="accept", content={"confirmed": True})
+async def elicit(context: Any, params: types.ElicitRequestFormParams) -> types.ElicitResult:
+    """Fills in what the form proposes, and says yes to the rest."""
+    fields = params.requested_schema.get("properties", {})
+    content = {name: field.get("default", True) for name, field in fields.items()}
+    return types.ElicitResult(action="accept", content=content)
 
 
 def least(schema: dict[str, Any]) -> dict[str, Any]:
@@ -116,6 +122,9 @@ class Steps:
         for name in ("echo_state", "unrelated", "no_state", "no_result_type"):
             await soft(self.call(f"test_mrtr_{name}"))
 
+    async def defaults(self) -> None:
+        await self.call("test_client_elicitation_defaults")
+
     async def nothing(self) -> None:
         """Connecting and listing tools is all."""
 
@@ -131,6 +140,7 @@ STEPS: dict[str, Callable[[Steps], Awaitable[None]]] = {
     "http-invalid-tool-headers": Steps.every_tool,
     "json-schema-2020-12-preservation": Steps.echo_schema,
     "sep-2322-client-request-state": Steps.request_state,
+    "elicitation-sep1034-client-defaults": Steps.defaults,
 }
 
 

@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 use std::io::{BufRead, BufReader, Write};
 use std::process::{ChildStdin, ChildStdout, ExitStatus};
 use std::thread::JoinHandle;
+use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
 
 const VERSION: &str = "io.modelcontextprotocol/protocolVersion";
@@ -94,6 +95,15 @@ impl Piped {
     pub(crate) async fn next(&mut self) -> Value {
         let line = self.next_line().await.unwrap_or_else(|| panic!("the output has ended"));
         parse(&line)
+    }
+
+    /// The next message, for which more patience than usual is needed.
+    pub(crate) async fn next_within(&mut self, patience: Duration) -> Value {
+        if let Some(read) = self.read.take() {
+            let _ = read.send(()); // as in `next_line`
+        }
+        let line = tokio::time::timeout(patience, self.lines.recv()).await;
+        parse(&line.expect("a line in time").expect("the output has not ended"))
     }
 
     /// The response to this request; what comes before it is kept in `passed`.

@@ -122,6 +122,26 @@ async fn what_ended_takes_no_room() {
     }
 }
 
+/// As long as a server is starting, handshakes wait for it.
+#[tokio::test]
+async fn of_two_handshakes_at_once_one_makes_a_session() {
+    let late = FakeStdio::new(json!({ "tools": ["a"], "start": [{ "await": "go" }] }));
+    let limits = json!({ "limits": { "sessions": 3 } });
+    let scene = Scene::with(json!({ "late": late.entry() }), limits).await;
+    let mut client = Sse::open(&scene.proxy.url("/sse/late")).await;
+    let hello = json!({ "protocolVersion": "2024-11-05", "capabilities": {}, "clientInfo": { "name": "x", "version": "1" } });
+    for id in [1, 2] {
+        client.send(&json!(id), "initialize", hello.clone()).await;
+    }
+    late.release("go");
+    let answers = [client.next().await, client.next().await].map(|answer| answer.expect("one"));
+    let refused = answers.iter().filter(|answer| answer["error"]["code"] == -32600).count();
+    let begun = answers.iter().filter(|answer| answer["result"].is_object()).count();
+    assert_eq!((begun, refused), (1, 1), "{answers:?}");
+    // with the bystander's it is two of three
+    Sse::connect(&scene.proxy.url("/sse/good"), "2024-11-05", json!({})).await;
+}
+
 async fn slow() -> (Scene, FakeStdio) {
     let flood = (1..=100).map(|n| progress(n, &"x".repeat(100_000)));
     let flood: Vec<_> = flood.chain([json!({ "await": "flooded" })]).collect();

@@ -76,6 +76,20 @@ async fn a_state_that_is_not_ours_or_not_for_this_is_refused_with_one_text_and_n
 }
 
 #[tokio::test]
+async fn who_shows_wrong_states_does_not_fill_the_log() {
+    let stage = Stage::of(&["sl"], script()).await;
+    let client = able(&stage.proxy.url("/mcp/sl"));
+    let begun = std::time::Instant::now();
+    for _ in 0..100 {
+        refused(&client, call(&json!("forged"))).await;
+    }
+    let seconds = usize::try_from(begun.elapsed().as_secs()).expect("not so long");
+    let lines = stage.proxy.logs.lines();
+    let said = lines.iter().filter(|line| line.contains("security: a request state")).count();
+    assert!((1..=10 * (seconds + 2)).contains(&said), "{said} lines in {seconds} s");
+}
+
+#[tokio::test]
 async fn a_state_of_one_server_is_worth_nothing_at_another() {
     let stage = Stage::of(&["sl", "hl"], script()).await;
     let path = |slug: &str| stage.proxy.url(&format!("/mcp/{slug}"));

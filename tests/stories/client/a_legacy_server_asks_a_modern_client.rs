@@ -223,6 +223,37 @@ async fn the_end_of_a_parked_call_is_kept_for_the_retry_and_what_comes_before_it
 }
 
 #[tokio::test]
+async fn what_the_server_takes_back_is_not_asked_any_more() {
+    let back = json!({ "say": {
+        "jsonrpc": "2.0", "method": "notifications/cancelled", "params": { "requestId": "ask-1" },
+    }});
+    let form = json!({ "ask": ["elicitation/create", form()] });
+    let sample = json!({ "ask": ["sampling/createMessage", sampling()] });
+    let script = json!({ "tools": ["early", "late"], "on": {
+        "tools/call:early": [form, back, sample, { "await": "never" }],
+        "tools/call:late": [form, { "await": "parked" }, back, sample, { "await": "never" }],
+    }});
+    let asked_for = |reply: &Reply| {
+        let requests = reply.result()["inputRequests"].as_object().expect("requests");
+        requests.values().map(|request| request["method"].clone()).collect::<Vec<_>>()
+    };
+    for tool in ["early", "late"] {
+        let stage = Stage::of(&["sl"], script.clone()).await;
+        let mut client = Modern::new(&stage.proxy.url("/mcp/sl"));
+        client.capabilities = able();
+        let call = json!({ "name": tool });
+        let mut asked = client.request("tools/call", call.clone()).await;
+        if tool == "late" {
+            assert_eq!(asked_for(&asked), ["elicitation/create"]);
+            stage.upstream("sl").release("parked");
+            stage.upstream("sl").reached("never").await;
+            asked = client.request("tools/call", retry(&call, &asked, Value::Null)).await;
+        }
+        assert_eq!(asked_for(&asked), ["sampling/createMessage"], "{tool}");
+    }
+}
+
+#[tokio::test]
 async fn a_client_that_declared_nothing_is_never_asked() {
     let stage = Stage::of(&["sl", "hl"], script()).await;
     for case in stage.cases() {

@@ -113,6 +113,7 @@ async fn a_state_is_for_the_request_it_was_given_for() {
         let Some(client) = client(&case).await else { continue };
         let request = json!({ "name": case.name("ask"), "arguments": { "a": 1 } });
         let asked = client.request("tools/call", request.clone()).await;
+        let prompted = client.request("prompts/get", request.clone()).await;
         let elsewhere = if case.kind == "sm" { "hm" } else { "sm" };
         let before = [case.kind, elsewhere].map(|kind| stage.upstream(kind).received().len());
         let mut others = vec![
@@ -128,6 +129,10 @@ async fn a_state_is_for_the_request_it_was_given_for() {
             let refused = client.request("tools/call", other).await;
             assert_eq!(refused.error_code(), -32602, "{case}: {refused:?}");
         }
+        let mut other = request.clone();
+        other["requestState"] = json!(state(&prompted));
+        let refused = client.request("tools/call", other).await;
+        assert_eq!(refused.error_code(), -32602, "{case}: of another method: {refused:?}");
         let mut raw = request.clone();
         raw["requestState"] = json!("state of a server");
         assert_eq!(client.request("tools/call", raw).await.error_code(), -32602, "{case}");
@@ -166,6 +171,12 @@ async fn a_legacy_server_that_wants_a_url_to_be_opened_is_called_again_when_it_w
         again["requestState"] = json!(state(&asked));
         again["inputResponses"] = json!({ "u1": { "action": "decline" } });
         let declined = client.request("tools/call", again.clone()).await;
+        for wrong in [json!({ "action": "perhaps" }), json!("accept"), Value::Null] {
+            let mut wrongly = again.clone();
+            wrongly["inputResponses"] = json!({ "u1": wrong });
+            let refused = client.request("tools/call", wrongly).await;
+            assert_eq!((refused.error_code(), count()), (-32602, before), "{case}: {refused:?}");
+        }
         assert_eq!((declined.error_code(), count()), (-32603, before), "{case}");
         again["inputResponses"] = json!({ "u1": { "action": "accept" } });
         assert!(!state(&client.request("tools/call", again).await).is_empty(), "{case}");

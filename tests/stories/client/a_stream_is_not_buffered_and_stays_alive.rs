@@ -55,11 +55,12 @@ async fn all_of_them() {
         opened("POST", &url, &call_headers, &call).await,
         opened("POST", &url, &listen_headers, &listen).await,
         opened("GET", &url, &session_headers, &Value::Null).await,
+        opened("GET", &stage.proxy.url("/sse/sl"), &[], &Value::Null).await,
     ];
     let alive = streams.map(|mut stream| async move {
         while stream.next_frame_within(BOUND).await.comments.is_empty() {}
     });
-    let [one, two, three] = alive;
-    tokio::join!(one, two, three);
+    let [one, two, three, four] = alive;
+    tokio::join!(one, two, three, four);
     stage.upstream("sl").release("end");
 }

@@ -4,6 +4,7 @@ use crate::support::piped::modern;
 use crate::support::{FakeStdio, Piped, Proxy, process};
 use rustix::process::Signal;
 use serde_json::{Value, json};
+use std::time::{Duration, Instant};
 
 fn fake() -> FakeStdio {
     FakeStdio::new(
@@ -282,12 +283,77 @@ async fn what_was_asked_before_the_end_is_still_answered() {
     let mut client = started(&fake).await;
     client.ask_modern(json!(1), "tools/call", call("one__slow")).await;
     fake.reached("go").await;
+    let wanted = json!({ "notifications": { "toolsListChanged": true } });
+    client.ask_modern(json!(2), "subscriptions/listen", wanted).await;
+    client.heard("notifications/subscriptions/acknowledged").await;
     client.close_input();
     client.proxy.logs.wait_for("the client has closed our input").await;
     fake.release("go");
     let rest = client.rest().await;
-    assert_eq!((rest.len(), &rest[0]["id"]), (1, &json!(1)), "{rest:?}");
+    let ids: Vec<&Value> = rest.iter().filter_map(|message| message.get("id")).collect();
+    assert_eq!(ids, [1, 2], "a subscription lasts as long as anything: {rest:?}");
     assert_eq!(client.ended().await.code(), Some(0));
+}
+
+#[tokio::test]
+async fn who_has_introduced_itself_wrongly_may_do_it_again() {
+    let fake = fake();
+    let mut client = started(&fake).await;
+    client.ask(json!(1), "initialize", json!({})).await;
+    assert_eq!(client.next().await["error"]["code"], -32602);
+    assert_eq!(client.initialize("2025-11-25", json!({})).await["protocolVersion"], "2025-11-25");
+    client.ask(json!(2), "tools/list", json!({})).await;
+    assert!(client.answer(json!(2)).await["result"]["tools"].is_array());
+}
+
+#[tokio::test]
+async fn subscriptions_are_so_many_and_make_room_when_they_end() {
+    let fake = fake();
+    let mut client = started(&fake).await;
+    let wanted = json!({ "notifications": { "toolsListChanged": true } });
+    for id in 0..65 {
+        client.ask_modern(json!(id), "subscriptions/listen", wanted.clone()).await;
+    }
+    let refused = client.answer(json!(64)).await;
+    let text = refused["error"]["message"].as_str().expect("a refusal");
+    assert!(text.contains("too many subscriptions"), "{text}");
+    while client.passed.len() < 64 {
+        let acknowledged = client.heard("notifications/subscriptions/acknowledged").await;
+        client.passed.push(acknowledged);
+    }
+    client.cancel(json!(0)).await;
+    let mut id = 100;
+    loop {
+        client.ask_modern(json!(id), "subscriptions/listen", wanted.clone()).await;
+        if client.next().await.get("error").is_none() {
+            break;
+        }
+        id += 1;
+        assert!(id < 10_000, "there is no room again");
+    }
+}
+
+#[tokio::test]
+async fn when_too_much_is_under_way_reading_pauses_and_then_refuses() {
+    let fake = FakeStdio::new(json!({ "tools": ["echo"], "start": [{ "await": "go" }] }));
+    let mut client = Proxy::with(servers(&fake)).arg("--server").arg("one").stdio();
+    fake.reached("go").await;
+    let params = json!({ "protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": { "name": "n", "version": "1" } });
+    client.ask(json!(0), "initialize", params).await;
+    let of = |id: u64| json!({ "jsonrpc": "2.0", "id": id, "method": "tools/list" });
+    let most: String = (1..=1024).map(|id| format!("{}\n", of(id))).collect();
+    let begun = Instant::now();
+    client.write(most).await;
+    let refused = client.next_within(Duration::from_secs(15)).await;
+    assert_eq!((&refused["id"], &refused["error"]["code"]), (&json!(1024), &json!(-32603)));
+    assert!(begun.elapsed().as_secs() >= 4, "there was time for others to end: {refused}");
+    fake.release("go");
+    for id in 0..1024 {
+        let answer = client.next().await;
+        assert!(answer["result"].is_object(), "{id}: {answer}");
+    }
+    client.send(&of(2000)).await;
+    assert!(client.answer(json!(2000)).await["result"].is_object(), "there is room again");
 }
 
 #[tokio::test]

@@ -1,7 +1,7 @@
 //! SIGTERM (and SIGINT): streams end as the protocol wants it, servers end with their children,
 //! even those that do not listen, and the exit code is 0.
 
-use crate::support::{FakeHttp, FakeStdio, Legacy, Modern, Proxy, process};
+use crate::support::{FakeHttp, FakeStdio, Legacy, Modern, Proxy, Sse, process};
 use rustix::process::Signal;
 use serde_json::{Value, json};
 use std::time::Instant;
@@ -18,6 +18,7 @@ async fn open_streams_end_with_their_last_message() {
     let legacy = Legacy::connect(&proxy.url("/mcp/fake"), "2025-11-25").await;
     let listen = modern.listen(json!({ "toolsListChanged": true })).await;
     let standing = legacy.get_stream().await;
+    let mut old = Sse::connect(&proxy.url("/sse/fake"), "2024-11-05", json!({})).await;
     assert_eq!(standing.head.status(), 200);
     let call = json!({ "name": "wait", "_meta": { "progressToken": 1 } });
     let mut waiting = legacy.open("tools/call", call).await;
@@ -30,6 +31,7 @@ async fn open_streams_end_with_their_last_message() {
     let meta = &last.result()["_meta"]["io.modelcontextprotocol/subscriptionId"];
     assert_eq!((last.response()["id"].as_u64(), meta.as_u64()), (Some(1), Some(1)), "{last:?}");
     assert_eq!(standing.finish().await.messages, Vec::<Value>::new());
+    assert_eq!(old.next().await, None);
     let rest = waiting.finish().await;
     assert!(rest.messages.iter().all(|m| m.get("result").is_none()), "{rest:?}");
     fake.gone().await;
