@@ -444,7 +444,7 @@ impl Reader {
                 self.pending.log_message(notification);
             }
             Some(Method::Cancelled) if self.pending.withdraw(&notification) => {}
-            Some(method) => self.pass_on(method, Message::Notification(notification)),
+            Some(method) => self.pass_on(method, &notification),
             None => {} // whatever it means, nobody here waits for it
         }
     }
@@ -473,12 +473,15 @@ impl Reader {
 
     /// What is announced once must not be lost because of what is repeated: updates of resources
     /// leave half of the room to everything else.
-    fn pass_on(&mut self, method: Method, message: Message) {
+    fn pass_on(&mut self, method: Method, notification: &Notification) {
+        let Some(notice) = Unrequested::notice(notification) else {
+            return self.fault("a notification larger than any has to be");
+        };
         let crowded = self.unrequested.capacity() < MAX_UNREQUESTED / 2;
         if crowded && method == Method::ResourceUpdated {
             return self.fault("more updates than can be looked at");
         }
-        if self.unrequested.try_send(Unrequested::Message(message)).is_err() {
+        if self.unrequested.try_send(notice).is_err() {
             self.fault("more notifications than can be looked at");
         }
     }
