@@ -266,7 +266,7 @@ impl Draft {
             return Err(invalid("expected id to be a string or an integer"));
         }
         if token.len() > MAX_ID {
-            return Err(invalid("expected id to have at most 4096 bytes"));
+            return Err(invalid("expected id to have at most 131072 bytes"));
         }
         Ok(Some(RequestId::from_token(bytes.slice(value.span.range()))))
     }
