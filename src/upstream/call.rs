@@ -7,7 +7,7 @@ use crate::upstream::decline;
 use crate::upstream::lanes::{Hold, Seat};
 use crate::upstream::pending::PipeCall;
 use crate::upstream::post::HttpCall;
-use crate::wire::jsonrpc::{Message, Notification, Request, Response};
+use crate::wire::jsonrpc::{self, Notification, Request, Response};
 use bytes::Bytes;
 use std::fmt;
 
@@ -187,8 +187,9 @@ impl Call {
 /// What an upstream sends outside any request of ours.
 #[derive(Debug)]
 pub enum Unrequested {
-    /// A message that no pending request claims.
-    Message(Message),
+    /// A notification that no pending request claims: a copy of its own, see
+    /// [`Unrequested::notice`].
+    Notice(Notification),
     /// A `subscriptions/listen` of ours ended, and its pause is over.
     ListenEnded(u64),
     /// A `subscriptions/listen` of ours has waited long for its acknowledgement.
@@ -201,4 +202,22 @@ pub enum Unrequested {
     Ambiguous,
     /// The connection is of no use any more, and why.
     Closed(String),
+}
+
+/// Most bytes of a notification outside requests: they name a list, a resource or a task. As many
+/// as [`crate::upstream::lines::MAX_UNREQUESTED`] may wait.
+pub const MAX_NOTICE: usize = 64 << 10;
+
+impl Unrequested {
+    /// A notification that no request of ours claims; `None` for one beyond [`MAX_NOTICE`]. Many
+    /// may wait, so each is a copy: a slice would keep all of what it came in alive.
+    pub(super) fn notice(notification: &Notification) -> Option<Self> {
+        let bytes = &notification.call.bytes;
+        if bytes.len() > MAX_NOTICE {
+            return None;
+        }
+        let copy = Bytes::copy_from_slice(bytes);
+        let call = jsonrpc::Call { bytes: copy, ..notification.call.clone() };
+        Some(Self::Notice(Notification { call }))
+    }
 }

@@ -13,7 +13,6 @@ use crate::upstream::link::Wire;
 use crate::upstream::state::{Announcement, Upstream};
 use crate::upstream::tools::Tools;
 use crate::upstream::watching::follow;
-use crate::wire::jsonrpc::Message;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
@@ -98,7 +97,7 @@ async fn broken(
             arrived = connection.unrequested.recv() => match arrived {
                 Some(Unrequested::Closed(why)) => return why,
                 Some(Unrequested::Ambiguous) => upstream.lanes.ambiguous(),
-                Some(Unrequested::Message(Message::Notification(notification))) => {
+                Some(Unrequested::Notice(notification)) => {
                     let link = &connection.link;
                     if let Some(news) = Announcement::news(upstream.position, link, notification) {
                         let _ = announce.send(news).await; // nobody hears it at the very end

@@ -451,7 +451,7 @@ impl Reader {
                 self.pending.log_message(notification);
             }
             Some(Method::Cancelled) if self.pending.withdraw(&notification) => {}
-            Some(method) => self.pass_on(method, Message::Notification(notification)),
+            Some(method) => self.pass_on(method, &notification),
             None => {} // whatever it means, nobody here waits for it
         }
     }
@@ -461,7 +461,7 @@ impl Reader {
     fn progress(&mut self, token: u64, notification: Notification) {
         let late = self.pending.progress(token, notification);
         if let Some(notification) = late.filter(|_| !self.pending.is_modern()) {
-            self.pass_on(Method::Progress, Message::Notification(notification));
+            self.pass_on(Method::Progress, &notification);
         }
     }
 
@@ -489,12 +489,15 @@ impl Reader {
 
     /// What is announced once must not be lost because of what is repeated: updates of resources
     /// and progress leave half of the room to everything else.
-    fn pass_on(&mut self, method: Method, message: Message) {
+    fn pass_on(&mut self, method: Method, notification: &Notification) {
+        let Some(notice) = Unrequested::notice(notification) else {
+            return self.fault("a notification larger than any has to be");
+        };
         let crowded = self.unrequested.capacity() < MAX_UNREQUESTED / 2;
         if crowded && matches!(method, Method::ResourceUpdated | Method::Progress) {
             return self.fault("more updates than can be looked at");
         }
-        if self.unrequested.try_send(Unrequested::Message(message)).is_err() {
+        if self.unrequested.try_send(notice).is_err() {
             self.fault("more notifications than can be looked at");
         }
     }

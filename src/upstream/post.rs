@@ -309,8 +309,8 @@ impl HttpCall {
         if method == Some(Method::Cancelled) && self.link.withdraw(&notification) {
             return None;
         }
-        let message = Unrequested::Message(Message::Notification(notification));
-        if self.link.unrequested.try_send(message).is_err() {
+        let notice = Unrequested::notice(&notification);
+        if notice.is_none_or(|notice| self.link.unrequested.try_send(notice).is_err()) {
             log::debug!("{}: more notifications than can be looked at", self.link.label);
         }
         None

@@ -17,7 +17,7 @@ use crate::upstream::state::{Announcement, State, Upstream, WatchError};
 use crate::upstream::tools::{Tools, dice};
 use crate::upstream::watching::Watching;
 use crate::upstream::{CallError, listing};
-use crate::wire::jsonrpc::{Message, Notification};
+use crate::wire::jsonrpc::Notification;
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 use tokio::sync::{mpsc, oneshot};
@@ -185,10 +185,9 @@ impl Supervisor {
                     break "its keeper was killed; what the server has started may still run".to_owned();
                 }
                 arrived = connection.unrequested.recv() => match arrived {
-                    Some(Unrequested::Message(Message::Notification(notification))) => {
+                    Some(Unrequested::Notice(notification)) => {
                         self.notification(&connection, notification).await;
                     }
-                    Some(Unrequested::Message(_)) => {}
                     Some(Unrequested::ListenEnded(id)) => self.watching.ended(id),
                     Some(Unrequested::ListenLate(id)) => self.watching.late(id),
                     Some(Unrequested::Missed) => self.missed(&connection).await,

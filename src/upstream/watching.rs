@@ -335,8 +335,9 @@ async fn hear(
         event = Ok(call.next().await);
     }
     while let Ok(Ok(Event::Notification(notification))) = event {
-        let message = Unrequested::Message(Message::Notification(notification));
-        if back.send(message).await.is_err() {
+        if let Some(notice) = Unrequested::notice(&notification)
+            && back.send(notice).await.is_err()
+        {
             return Ok(());
         }
         event = Ok(call.next().await);
@@ -365,7 +366,11 @@ async fn pass_on(
         match message {
             Message::Request(request) => link.ask(&request),
             Message::Notification(n) if is_withdrawn(link, &n) => {}
-            other => back.send(Unrequested::Message(other)).await?,
+            Message::Notification(n) => match Unrequested::notice(&n) {
+                Some(notice) => back.send(notice).await?,
+                None => log::debug!("a notification larger than any has to be"),
+            },
+            Message::Response(_) => {} // nothing was asked on this stream
         }
     }
     Ok(())

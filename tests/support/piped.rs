@@ -1,6 +1,6 @@
 //! `1mcp stdio` as the client sees it that has started it: lines out, lines in.
 
-use super::{Proxy, bounded};
+use super::{BOUND, Proxy, bounded};
 use serde_json::{Value, json};
 use std::io::{BufRead, BufReader, Write};
 use std::process::{ChildStdin, ChildStdout, ExitStatus};
@@ -89,6 +89,13 @@ impl Piped {
             let _ = read.send(()); // it has gone when the output is broken
         }
         bounded("a line", self.lines.recv()).await
+    }
+
+    /// The next message, which may be long in coming.
+    pub(crate) async fn late(&mut self) -> Value {
+        self.read.take().map(|read| read.send(()));
+        let line = tokio::time::timeout(2 * BOUND, self.lines.recv()).await;
+        parse(&line.expect("in time").expect("not the end"))
     }
 
     /// The next message.

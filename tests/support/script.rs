@@ -31,6 +31,7 @@
 //! | `{"sayAside": VALUE}` | any message on the standing stream |
 //! | `{"raw": "text"}` | bytes without a newline |
 //! | `{"big": 1000}` | a line of so many bytes |
+//! | `{"times": [32, STEP]}` | a step so many times |
 //! | `{"await": "gate"}` | go on when the test releases the gate (the test can wait for us to reach it) |
 //! | `{"tools": […]}` | from now on these tools |
 //! | `{"stderr": "text"}` `{"flood": 1000}` | a line, or so many bytes of lines, on stderr (stdio) |
@@ -204,6 +205,10 @@ impl Peer {
             "line" => vec![Act::Say(Lane::Request, fill(text(value), heard))],
             "raw" => vec![Act::Raw(fill(text(value), heard))],
             "big" => vec![Act::Big(number())],
+            "times" => {
+                let times = value[0].as_u64().expect("a number");
+                (0..times).flat_map(|_| self.step(&value[1], heard)).collect()
+            }
             "await" => vec![Act::Await(text(value).to_owned())],
             "tools" => {
                 self.script["tools"] = value.clone();

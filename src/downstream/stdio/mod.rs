@@ -23,6 +23,7 @@ use crate::wire::line::{LineDecoder, LineError};
 use bytes::{Bytes, BytesMut};
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -88,6 +89,7 @@ pub async fn serve(
         standing: scope.child("subscriptions"),
         room: [MOST_CALLS, MOST_LISTENS, MOST_BYTES >> 10]
             .map(|most| Arc::new(Semaphore::new(most))),
+        in_vain: AtomicBool::new(false),
         client: Client::new(front, permit, endpoint, pen.clone()),
     };
     reader.standing.spawn("notices", Arc::clone(&reader.client).notices(reader.standing.token()));
@@ -111,6 +113,8 @@ struct Reader {
     standing: Scope,
     /// For calls, for subscriptions, and for KiB of both.
     room: [Arc<Semaphore>; 3],
+    /// Room was waited for in vain, and there was none since.
+    in_vain: AtomicBool,
 }
 
 /// What a message under way takes up.
@@ -216,7 +220,11 @@ impl Reader {
         size: usize,
         work: impl Future<Output = ()> + Send + 'static,
     ) {
-        let Some(place) = within(PAUSE, self.place(size)).await else {
+        // what made no room while reading paused will not while it pauses again for each message
+        let patience = if self.in_vain.load(Relaxed) { Duration::ZERO } else { PAUSE };
+        let place = within(patience, self.place(size)).await;
+        self.in_vain.store(place.is_none(), Relaxed);
+        let Some(place) = place else {
             let rejected = Rejected::new(Code::Internal, "too many requests are under way");
             return Arc::clone(&self.client).refuse(rejected.with_id(id)).await;
         };

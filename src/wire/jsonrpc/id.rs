@@ -5,6 +5,10 @@ use bytes::Bytes;
 use std::fmt;
 use std::hash::{Hash, Hasher};
 
+/// Most bytes of an id as it was written: it is kept for as long as its request, and said again in
+/// everything that answers it.
+pub const MAX_ID: usize = 128 << 10;
+
 /// Messages below this size, in bytes, may be kept alive by a part of them.
 pub const KEPT_ALIVE: usize = 16 << 10;
 

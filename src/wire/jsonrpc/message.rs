@@ -6,6 +6,7 @@
 //! client reads. Duplicates deeper inside pass untouched.
 
 use crate::wire::json::{JsonError, Kind, Object, Scanner, Span, Value, decoded_key, key_is};
+use crate::wire::jsonrpc::id::MAX_ID;
 use crate::wire::jsonrpc::{Code, Rejected, RequestId};
 use bytes::Bytes;
 use std::borrow::Cow;
@@ -263,6 +264,9 @@ impl Draft {
         };
         if !acceptable {
             return Err(invalid("expected id to be a string or an integer"));
+        }
+        if token.len() > MAX_ID {
+            return Err(invalid("expected id to have at most 131072 bytes"));
         }
         Ok(Some(RequestId::from_token(bytes.slice(value.span.range()))))
     }

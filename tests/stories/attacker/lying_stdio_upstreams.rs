@@ -168,6 +168,22 @@ async fn a_line_of_100_megabytes_does_not_fill_memory() {
     assert_eq!(liar.starts().len(), 1);
 }
 
+/// Nobody looks at notifications before the handshake is over, which the server can put off.
+#[tokio::test]
+async fn what_a_server_says_before_it_is_ready_does_not_fill_memory() {
+    let large = json!(["notifications/tools/list_changed", { "padding": "x".repeat(1 << 20) }]);
+    let steps = json!([{ "times": [32, { "notify": large }] }, { "await": "written" }]);
+    let liar = FakeStdio::new(json!({ "tools": ["echo"], "start": steps }));
+    let scene = Scene::with(json!({ "liar": liar.entry() }), json!({})).await;
+    liar.reached("written").await;
+    let peak = resident(scene.proxy.pid()).peak;
+    assert!(peak < 30 << 20, "{peak} bytes of memory");
+    scene.others_are_served().await;
+    liar.release("written");
+    scene.proxy.logs.wait_for("liar: ready").await;
+    assert_eq!(liar.starts().len(), 1);
+}
+
 #[tokio::test]
 async fn a_flood_on_standard_error_is_drained_and_counted() {
     let (scene, _liar, client) = scene(json!({ "tools": ["flood"], "on": {

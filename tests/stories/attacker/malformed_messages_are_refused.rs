@@ -34,7 +34,10 @@ async fn what_is_not_json_is_a_parse_error() {
 #[tokio::test]
 async fn wrong_shapes_are_invalid_requests() {
     let scene = Scene::new().await;
+    let long = "x".repeat(128 << 10);
+    let long_id = format!(r#"{{"jsonrpc":"2.0","id":"{long}","method":"ping"}}"#);
     for (body, expected) in [
+        (long_id.as_str(), "id to have at most 131072 bytes"),
         ("\"text\"", "an object"),
         ("42", "an object"),
         ("null", "an object"),

@@ -277,6 +277,27 @@ async fn stdio_ends_with_its_input() {
     fake.gone().await;
 }
 
+/// Reading pauses once for room, not once for each request that there is no room for: the client's
+/// last word, and the end of its input, stand behind them.
+#[tokio::test]
+async fn more_requests_than_there_is_room_for_do_not_put_off_the_end() {
+    let fake = FakeStdio::new(json!({ "tools": ["hang"], "on": { "tools/call:hang": [] } }));
+    let mut client = started(&fake).await;
+    let hang = |id: u32| {
+        let params = modern(call("one__hang"));
+        let call = json!({ "jsonrpc": "2.0", "id": id, "method": "tools/call", "params": params });
+        format!("{call}\n")
+    };
+    client.write((0..1024 + 8).map(hang).collect::<String>()).await;
+    client.close_input();
+    for id in 1024..1024 + 8 {
+        let refused = if id == 1024 { client.late().await } else { client.next().await };
+        assert_eq!((&refused["id"], &refused["error"]["code"]), (&json!(id), &json!(-32603)));
+    }
+    assert_eq!(client.ended().await.code(), Some(0));
+    fake.gone().await;
+}
+
 #[tokio::test]
 async fn what_was_asked_before_the_end_is_still_answered() {
     let fake = fake();
