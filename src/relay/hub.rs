@@ -4,8 +4,8 @@ use crate::bridge::notification;
 use crate::mcp::ListKind;
 use crate::relay::outlet::{Outlet, TooMany};
 use crate::relay::world::{Endpoint, World};
+use crate::upstream::Upstream;
 use crate::upstream::state::WatchError;
-use crate::upstream::{State, Upstream};
 use crate::wire::jsonrpc::{Notification, RequestId};
 use crate::wire::uri;
 use std::collections::HashMap;
@@ -124,7 +124,7 @@ impl Hub {
             watch.outlets += 1;
             watch.agreed
         };
-        if agreed && matches!(upstream.state(), State::Ready(_)) {
+        if agreed && upstream.link().is_some() {
             return Ok(());
         }
         let mut undo = Undo { hub: self, outlet, upstream, theirs, ours, wanted: false };

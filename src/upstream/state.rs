@@ -27,19 +27,67 @@ pub const LAZY_WAIT: Duration = Duration::from_millis(100);
 /// How long a request waits for an upstream whose connection has just ended.
 pub const RETURN_WAIT: Duration = Duration::from_secs(2);
 
-/// Where an upstream stands.
+/// Where an upstream stands: what [`crate::control::lifecycle`] says, with what requests need.
 #[derive(Debug, Clone)]
 pub enum State {
     /// The first connection is being made.
     Starting,
     /// Requests can be sent.
     Ready(Arc<Link>),
+    /// Requests can be sent, but probes are not answered.
+    Degraded(Arc<Link>),
     /// The connection ended, and why; the next one is being made.
     Returning(Arc<str>),
-    /// There is no connection; another attempt will be made.
-    Down(Arc<str>),
+    /// There is no connection, and why; the next attempt comes at this time.
+    Backoff(Arc<str>, Instant),
+    /// The same, and it has ended so quickly so often that attempts are rare.
+    Open(Arc<str>, Instant),
+    /// It is being stopped.
+    Draining,
+    /// It was stopped.
+    Stopped,
     /// It is not used, and why.
     Disabled(Arc<str>),
+}
+
+impl State {
+    /// The state in one word, for machines.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Starting | Self::Returning(_) => "starting",
+            Self::Ready(_) => "ready",
+            Self::Degraded(_) => "degraded",
+            Self::Backoff(..) => "backoff",
+            Self::Open(..) => "open",
+            Self::Draining => "draining",
+            Self::Stopped => "stopped",
+            Self::Disabled(_) => "disabled",
+        }
+    }
+
+    /// The connection, if there is one.
+    pub fn link(&self) -> Option<&Arc<Link>> {
+        match self {
+            Self::Ready(link) | Self::Degraded(link) => Some(link),
+            _ => None,
+        }
+    }
+
+    /// Whether a connection is being made that is worth a wait.
+    pub fn is_making(&self) -> bool {
+        matches!(self, Self::Starting | Self::Returning(_))
+    }
+
+    /// How long it is until the next attempt to connect, where one is waited for; nothing where it
+    /// is under way.
+    pub fn retry_after(&self) -> Option<Duration> {
+        match self {
+            Self::Backoff(_, next) | Self::Open(_, next) => {
+                Some(next.saturating_duration_since(Instant::now()))
+            }
+            _ => None,
+        }
+    }
 }
 
 impl fmt::Display for State {
@@ -47,9 +95,29 @@ impl fmt::Display for State {
         match self {
             Self::Starting => write!(f, "starting"),
             Self::Ready(_) => write!(f, "ready"),
+            Self::Degraded(_) => {
+                write!(f, "degraded: it does not answer when asked for a sign of life")
+            }
             Self::Returning(why) => write!(f, "restarting: {why}"),
-            Self::Down(why) => write!(f, "down: {why}"),
+            Self::Backoff(why, _) => write!(f, "down: {why}; {}", Next(self.retry_after())),
+            Self::Open(why, _) => {
+                write!(f, "down, and fails each time: {why}; {}", Next(self.retry_after()))
+            }
+            Self::Draining => write!(f, "stopping"),
+            Self::Stopped => write!(f, "stopped"),
             Self::Disabled(why) => write!(f, "disabled: {why}"),
+        }
+    }
+}
+
+/// When the next attempt comes, in whole seconds, never sooner than it does.
+struct Next(Option<Duration>);
+
+impl fmt::Display for Next {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0.map(|wait| wait.as_millis().div_ceil(1000)) {
+            None | Some(0) => write!(f, "an attempt is under way"),
+            Some(seconds) => write!(f, "next attempt in {seconds} s"),
         }
     }
 }
@@ -214,10 +282,7 @@ impl Upstream {
 
     /// The connection, if there is one.
     pub fn link(&self) -> Option<Arc<Link>> {
-        match &*self.state.borrow() {
-            State::Ready(link) => Some(Arc::clone(link)),
-            _ => None,
-        }
+        self.state.borrow().link().map(Arc::clone)
     }
 
     /// What it said of itself when it was last connected.
@@ -266,20 +331,19 @@ impl Upstream {
     /// allows, later [`RETURN_WAIT`].
     pub async fn connection(&self) -> Option<Arc<Link>> {
         let bound = match self.state() {
-            State::Ready(link) => return Some(link),
             State::Starting => self.entry.timeouts.start,
             State::Returning(_) => self.entry.timeouts.start.min(RETURN_WAIT),
-            State::Down(_) | State::Disabled(_) => return None,
+            state => return state.link().map(Arc::clone),
         };
         let mut states = self.state.subscribe();
-        let made = states.wait_for(|state| !matches!(state, State::Starting | State::Returning(_)));
+        let made = states.wait_for(|state| !state.is_making());
         let _ = tokio::time::timeout(bound, made).await; // then there is none
         self.link()
     }
 
     /// Whether a request may have to wait for a connection that is being made.
     pub fn may_wait(&self) -> bool {
-        let making = matches!(&*self.state.borrow(), State::Starting | State::Returning(_));
+        let making = self.state.borrow().is_making();
         making || self.lanes.are_used()
     }
 
@@ -287,11 +351,7 @@ impl Upstream {
     pub async fn connection_after(&self, lost: &Weak<Link>) -> Option<Arc<Link>> {
         let is_new = |link: &Arc<Link>| !std::ptr::eq(Arc::as_ptr(link), lost.as_ptr());
         let mut states = self.state.subscribe();
-        let made = states.wait_for(|state| match state {
-            State::Ready(link) => is_new(link),
-            State::Starting | State::Returning(_) => false,
-            State::Down(_) | State::Disabled(_) => true,
-        });
+        let made = states.wait_for(|state| state.link().map_or_else(|| !state.is_making(), is_new));
         let bound = self.entry.timeouts.start.min(RETURN_WAIT);
         let _ = tokio::time::timeout(bound, made).await; // then there is none
         self.link().filter(is_new)

@@ -1,0 +1,288 @@
+//! The life of the connection to one upstream: when to connect, how long to wait before, when to
+//! give up a connection that hangs.
+//!
+//! One pure state machine. Whoever drives it tells what happened and when, and does what it says;
+//! it never gives an upstream up for good. Never here: what is said to clients or operators.
+
+use crate::control::backoff::{Backoff, share};
+use std::time::{Duration, Instant};
+
+/// A connection that lasted this long counts as a success: what comes after is a first failure.
+pub const STABLE: Duration = Duration::from_secs(10);
+
+/// The wait before each attempt once there is a crash loop.
+pub const CRASH_LOOP: Duration = Duration::from_secs(60);
+
+/// A connection on which so many probes in a row were not answered is given up.
+pub const MOST_MISSED: u32 = 3;
+
+/// What the operator has set.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Plan {
+    /// The first wait; the very first attempt after a failure comes at once.
+    pub delay: Duration,
+    /// After more quick failures in a row than this there is a crash loop.
+    pub max: u32,
+}
+
+/// Where the connection stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Phase {
+    /// An attempt is under way, or comes at once.
+    Starting,
+    /// Requests can be sent.
+    Ready,
+    /// Requests can be sent, but probes are not answered.
+    Degraded,
+    /// There was a failure.
+    Backoff {
+        /// When the next attempt comes.
+        next: Instant,
+    },
+    /// There were so many failures in a row that this is a crash loop.
+    Open {
+        /// When the next attempt comes; in the past while it is under way.
+        next: Instant,
+    },
+    /// What is left is being ended, and nothing comes after it.
+    Draining,
+    /// Nothing is left.
+    Stopped,
+}
+
+/// What happened.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Event {
+    /// The wait is over; at the very beginning, too.
+    Due,
+    /// The attempt has brought a connection that shook hands.
+    Connected,
+    /// The attempt has brought none.
+    Failed,
+    /// The connection ended, or is of no use.
+    Lost,
+    /// A probe was not answered in time.
+    Missed {
+        /// Calls are under way, and none of them has been silent for longer than it may be:
+        /// whoever works on them need not have time for a probe.
+        working: bool,
+    },
+    /// Something arrived.
+    Heard,
+    /// There are to be no more connections.
+    Stop,
+    /// What was left has ended.
+    Ended,
+}
+
+/// What is to be done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Action {
+    /// Connect: [`Event::Connected`] or [`Event::Failed`] follows.
+    Attempt,
+    /// Wait until then: [`Event::Due`] follows.
+    Wait(Instant),
+    /// Use the connection: [`Event::Lost`] follows some time.
+    Serve,
+    /// End the connection: [`Event::Lost`] follows.
+    GiveUp,
+    /// End whatever there is: [`Event::Ended`] follows.
+    End,
+    /// Go on.
+    Nothing,
+}
+
+/// One upstream's connection through its attempts.
+#[derive(Debug, Clone)]
+pub struct Lifecycle {
+    max: u32,
+    backoff: Backoff,
+    phase: Phase,
+    /// An attempt is under way.
+    trying: bool,
+    /// When the present connection was made.
+    since: Option<Instant>,
+    missed: u32,
+}
+
+impl Lifecycle {
+    /// Nothing was tried yet: [`Event::Due`] begins.
+    pub fn new(plan: Plan) -> Self {
+        let (phase, backoff) = (Phase::Starting, Backoff::new(plan.delay));
+        Self { max: plan.max, backoff, phase, trying: false, since: None, missed: 0 }
+    }
+
+    /// Where it stands.
+    pub fn phase(&self) -> Phase {
+        self.phase
+    }
+
+    /// Quick failures in a row.
+    pub fn failures(&self) -> u32 {
+        self.backoff.failures()
+    }
+
+    /// Whether there were more than there may be.
+    fn is_crash_loop(&self) -> bool {
+        self.failures() > self.max
+    }
+
+    /// What follows from an event. One that cannot come now changes nothing. `dice` is any number.
+    pub fn step(&mut self, event: Event, now: Instant, dice: u32) -> Action {
+        match (self.phase, event) {
+            (Phase::Stopped, _) => Action::Nothing,
+            (Phase::Draining, Event::Ended | Event::Failed | Event::Lost) => self.stopped(),
+            (Phase::Draining, _) => Action::Nothing,
+            (_, Event::Stop) => self.stop(),
+            (_, Event::Due) => self.due(now),
+            (_, Event::Connected) if self.trying => self.connected(now),
+            (_, Event::Failed) if self.trying => self.failed(now, dice),
+            (Phase::Ready | Phase::Degraded, Event::Lost) => self.failed(now, dice),
+            (Phase::Ready | Phase::Degraded, Event::Missed { working }) => self.missed(working),
+            (Phase::Degraded, Event::Heard) => {
+                (self.phase, self.missed) = (Phase::Ready, 0);
+                Action::Nothing
+            }
+            _ => Action::Nothing,
+        }
+    }
+
+    fn due(&mut self, now: Instant) -> Action {
+        let due = match self.phase {
+            Phase::Starting => !self.trying,
+            Phase::Backoff { next } | Phase::Open { next } => !self.trying && now >= next,
+            _ => false,
+        };
+        if !due {
+            return Action::Nothing;
+        }
+        self.trying = true;
+        if !matches!(self.phase, Phase::Open { .. }) {
+            self.phase = Phase::Starting;
+        }
+        Action::Attempt
+    }
+
+    fn connected(&mut self, now: Instant) -> Action {
+        (self.trying, self.since, self.missed) = (false, Some(now), 0);
+        self.phase = Phase::Ready;
+        Action::Serve
+    }
+
+    fn failed(&mut self, now: Instant, dice: u32) -> Action {
+        let lasted = self.since.take().map(|since| now.saturating_duration_since(since));
+        if lasted.is_some_and(|lasted| lasted >= STABLE) {
+            self.backoff.reset();
+        }
+        (self.trying, self.missed) = (false, 0);
+        let mut wait = self.backoff.after(dice);
+        if self.is_crash_loop() {
+            wait = CRASH_LOOP + CRASH_LOOP.mul_f64(share(dice)); // never more often
+        }
+        let next = now + wait;
+        self.phase = match wait {
+            _ if self.is_crash_loop() => Phase::Open { next },
+            Duration::ZERO => Phase::Starting,
+            _ => Phase::Backoff { next },
+        };
+        Action::Wait(next)
+    }
+
+    fn missed(&mut self, working: bool) -> Action {
+        self.missed = self.missed.saturating_add(1);
+        self.phase = Phase::Degraded;
+        match self.missed >= MOST_MISSED && !working {
+            true => Action::GiveUp,
+            false => Action::Nothing,
+        }
+    }
+
+    fn stop(&mut self) -> Action {
+        match self.trying || self.since.is_some() {
+            true => {
+                self.phase = Phase::Draining;
+                Action::End
+            }
+            false => self.stopped(),
+        }
+    }
+
+    fn stopped(&mut self) -> Action {
+        (self.phase, self.trying, self.since) = (Phase::Stopped, false, None);
+        Action::Nothing
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PLAN: Plan = Plan { delay: Duration::from_secs(1), max: 5 };
+
+    fn waits(plan: Plan, count: usize, dice: u32) -> Vec<u128> {
+        let (mut life, mut now) = (Lifecycle::new(plan), Instant::now());
+        let fail = |_| {
+            assert_eq!(life.step(Event::Due, now, dice), Action::Attempt);
+            let Action::Wait(next) = life.step(Event::Failed, now, dice) else { return 0 };
+            (next - std::mem::replace(&mut now, next)).as_millis()
+        };
+        (0..count).map(fail).collect()
+    }
+
+    #[test]
+    fn at_once_then_longer_then_once_a_minute_without_end() {
+        assert_eq!(waits(PLAN, 8, 0), [0, 1000, 2000, 4000, 8000, 60_000, 60_000, 60_000]);
+        let patient = Plan { max: u32::MAX, ..PLAN };
+        assert_eq!(waits(patient, 40, 0).last(), Some(&30_000));
+        assert_eq!(waits(Plan { max: 0, ..PLAN }, 2, 0), [60_000, 60_000], "no quick restart");
+        assert_eq!(waits(Plan { delay: Duration::ZERO, ..PLAN }, 3, 0), [0, 100, 200]);
+        assert_eq!(waits(Plan { delay: Duration::MAX, ..PLAN }, 3, 0), [0, 30_000, 30_000]);
+    }
+
+    #[test]
+    fn jitter_shortens_the_backoff_and_lengthens_a_crash_loop() {
+        for dice in [0, 1, 512, 1023, 1024, u32::MAX] {
+            let waits = waits(PLAN, 6, dice);
+            assert!((750..=1000).contains(&waits[1]), "{dice}: {waits:?}");
+            assert!((60_000..=75_000).contains(&waits[5]), "{dice}: {waits:?}");
+        }
+    }
+
+    #[test]
+    fn what_was_stable_is_tried_at_once_however_often_it_failed_before() {
+        let (mut life, mut now) = (Lifecycle::new(PLAN), Instant::now());
+        for lasts in [Duration::ZERO, STABLE - Duration::from_millis(1)] {
+            for _ in 0..10 {
+                life.step(Event::Due, now, 0);
+                life.step(Event::Connected, now, 0);
+                now += lasts;
+                let Action::Wait(next) = life.step(Event::Lost, now, 0) else { continue };
+                now = next;
+            }
+            assert!(matches!(life.phase(), Phase::Open { .. }), "{lasts:?}: {life:?}");
+        }
+        life.step(Event::Due, now, 0);
+        assert!(matches!(life.phase(), Phase::Open { .. }), "nobody waits for it: {life:?}");
+        assert_eq!(life.step(Event::Connected, now, 0), Action::Serve);
+        assert_eq!(life.step(Event::Lost, now + STABLE, 0), Action::Wait(now + STABLE));
+        assert_eq!(life.phase(), Phase::Starting);
+    }
+
+    #[test]
+    fn a_missed_probe_degrades_and_the_third_ends_unless_there_is_work() {
+        let (mut life, now) = (Lifecycle::new(PLAN), Instant::now());
+        life.step(Event::Due, now, 0);
+        life.step(Event::Connected, now, 0);
+        let idle = Event::Missed { working: false };
+        assert_eq!(life.step(idle, now, 0), Action::Nothing);
+        assert_eq!(life.phase(), Phase::Degraded);
+        assert_eq!(life.step(Event::Heard, now, 0), Action::Nothing);
+        assert_eq!(life.phase(), Phase::Ready);
+        for _ in 0..10 {
+            assert_eq!(life.step(Event::Missed { working: true }, now, 0), Action::Nothing);
+        }
+        assert_eq!(life.phase(), Phase::Degraded);
+        assert_eq!(life.step(idle, now, 0), Action::GiveUp);
+        assert_eq!(life.step(Event::Lost, now + STABLE, 0), Action::Wait(now + STABLE));
+    }
+}
