@@ -216,6 +216,7 @@ impl Lifecycle {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
 
     const PLAN: Plan = Plan { delay: Duration::from_secs(1), max: 5 };
 
@@ -284,5 +285,206 @@ mod tests {
         assert_eq!(life.phase(), Phase::Degraded);
         assert_eq!(life.step(idle, now, 0), Action::GiveUp);
         assert_eq!(life.step(Event::Lost, now + STABLE, 0), Action::Wait(now + STABLE));
+    }
+
+    /// What becomes of one attempt, or happens to whoever drives the machine.
+    #[derive(Debug, Clone, Copy)]
+    enum Fate {
+        Fails(u64),
+        LastsUntilLost(u64),
+        Hangs {
+            working: bool,
+        },
+        Recovers,
+        /// An event that does not belong there.
+        Noise(Event),
+    }
+
+    fn fate() -> impl Strategy<Value = Fate> {
+        let stray = prop::sample::select(vec![
+            Event::Due,
+            Event::Connected,
+            Event::Failed,
+            Event::Lost,
+            Event::Heard,
+            Event::Missed { working: true },
+            Event::Ended,
+        ]);
+        prop_oneof![
+            3 => (0..2_000u64).prop_map(Fate::Fails),
+            3 => (0..30_000u64).prop_map(Fate::LastsUntilLost),
+            1 => any::<bool>().prop_map(|working| Fate::Hangs { working }),
+            1 => Just(Fate::Recovers),
+            1 => stray.prop_map(Fate::Noise),
+        ]
+    }
+
+    /// Drives a machine in virtual time as its owner does, and looks at every step.
+    struct Model {
+        life: Lifecycle,
+        now: Instant,
+        trying: bool,
+        connected: Option<Instant>,
+        due: Option<Instant>,
+        attempts: Vec<Instant>,
+    }
+
+    impl Model {
+        fn step(&mut self, event: Event, dice: u32) -> Action {
+            let (held, before) = (self.connected.is_some(), self.life.phase());
+            let serves = |phase| matches!(phase, Phase::Ready | Phase::Degraded);
+            let action = self.life.step(event, self.now, dice);
+            let after = self.life.phase();
+            if serves(after) {
+                assert!(serves(before) || self.trying && event == Event::Connected, "{event:?}");
+            }
+            match action {
+                Action::Attempt => {
+                    assert!(!self.trying && !held, "two at once: {:?}", self.life);
+                    assert!(self.due.is_none_or(|due| self.now >= due), "too early");
+                    (self.trying, self.due) = (true, None);
+                    self.attempts.push(self.now);
+                }
+                Action::Serve => (self.trying, self.connected) = (false, Some(self.now)),
+                Action::Wait(next) => {
+                    let wait = next - self.now;
+                    assert!(wait <= CRASH_LOOP.mul_f64(1.25), "{wait:?}");
+                    if let Some(since) = self.connected.take()
+                        && self.now - since >= STABLE
+                        && self.life.max > 0
+                    {
+                        assert_eq!(wait, Duration::ZERO, "it was stable");
+                    }
+                    (self.trying, self.due) = (false, Some(next));
+                }
+                Action::GiveUp => assert!(held && after == Phase::Degraded),
+                Action::End | Action::Nothing => {}
+            }
+            action
+        }
+
+        /// An owner tells nothing that did not happen; whoever does all the same changes nothing.
+        fn is_possible(&self, event: Event) -> bool {
+            match event {
+                Event::Due => self.due.is_some_and(|due| due <= self.now),
+                Event::Connected | Event::Failed => self.trying,
+                Event::Lost | Event::Heard | Event::Missed { .. } => self.connected.is_some(),
+                Event::Stop | Event::Ended => false,
+            }
+        }
+
+        fn pass(&mut self, ms: u64) {
+            self.now += Duration::from_millis(ms);
+        }
+
+        /// Lives through one attempt.
+        fn live(&mut self, fate: Fate, dice: u32) {
+            if let Fate::Noise(event) = fate {
+                if !self.is_possible(event) {
+                    let before = self.life.phase();
+                    assert_eq!(self.step(event, dice), Action::Nothing, "{event:?}");
+                    assert_eq!(self.life.phase(), before);
+                }
+                return;
+            }
+            self.now = self.due.map_or(self.now, |due| due.max(self.now));
+            assert_eq!(self.step(Event::Due, dice), Action::Attempt);
+            if let Fate::Fails(ms) = fate {
+                self.pass(ms);
+                self.step(Event::Failed, dice);
+                return;
+            }
+            assert_eq!(self.step(Event::Connected, dice), Action::Serve);
+            match fate {
+                Fate::LastsUntilLost(ms) => self.pass(ms),
+                Fate::Hangs { working } => {
+                    for _ in 0..MOST_MISSED {
+                        self.pass(10_000);
+                        self.step(Event::Missed { working }, dice);
+                    }
+                    assert_eq!(self.life.phase(), Phase::Degraded);
+                }
+                _ => {
+                    self.step(Event::Missed { working: false }, dice);
+                    self.step(Event::Heard, dice);
+                    assert_eq!(self.life.phase(), Phase::Ready);
+                }
+            }
+            self.step(Event::Lost, dice);
+        }
+    }
+
+    /// Most attempts in any minute that hold no stable connection: the backoff of the shortest
+    /// step, with the most jitter.
+    const MOST_IN_A_MINUTE: usize = 13;
+
+    proptest! {
+        #[test]
+        fn whatever_happens_attempts_are_one_at_a_time_bounded_and_never_the_last(
+            (max, delay) in (0..12u32, 0..5_000u64),
+            fates in prop::collection::vec((fate(), any::<u32>()), 1..80),
+            stop in any::<prop::sample::Index>(),
+        ) {
+            let plan = Plan { delay: Duration::from_millis(delay), max };
+            let (life, now) = (Lifecycle::new(plan), Instant::now());
+            let attempts = Vec::new();
+            let mut model =
+                Model { life, now, trying: false, connected: None, due: None, attempts };
+            let stop = stop.index(fates.len());
+            let mut stable = false;
+            for (fate, dice) in fates.iter().take(stop) {
+                stable |= matches!(fate, Fate::LastsUntilLost(10_000..) | Fate::Hangs { .. });
+                model.live(*fate, *dice);
+                prop_assert!(!matches!(model.life.phase(), Phase::Stopped | Phase::Draining));
+            }
+            if !stable {
+                for (at, first) in model.attempts.iter().enumerate() {
+                    let window = model.attempts.iter().skip(at);
+                    let near = window.filter(|t| **t - *first < Duration::from_secs(60)).count();
+                    prop_assert!(near <= MOST_IN_A_MINUTE, "{near} attempts in a minute");
+                }
+            }
+            model.life.step(Event::Stop, model.now, 0);
+            model.life.step(Event::Ended, model.now, 0);
+            for (fate, dice) in &fates {
+                let event = match fate {
+                    Fate::Noise(event) => *event,
+                    Fate::Fails(_) => Event::Failed,
+                    _ => Event::Due,
+                };
+                prop_assert_eq!(model.life.step(event, model.now, *dice), Action::Nothing);
+                prop_assert_eq!(model.life.phase(), Phase::Stopped);
+            }
+        }
+    }
+
+    #[test]
+    fn a_crash_loop_has_at_most_one_attempt_a_minute() {
+        let (mut life, mut now) = (Lifecycle::new(PLAN), Instant::now());
+        let mut attempts = Vec::new();
+        for _ in 0..50 {
+            assert_eq!(life.step(Event::Due, now, 7), Action::Attempt);
+            attempts.push(now);
+            if let Action::Wait(next) = life.step(Event::Failed, now, 7) {
+                now = next;
+            }
+        }
+        let late = attempts.windows(2).skip(6).map(|pair| pair[1] - pair[0]);
+        late.for_each(|gap| assert!(gap >= CRASH_LOOP, "{gap:?}"));
+    }
+
+    #[test]
+    fn whoever_stops_in_the_middle_ends_what_there_is() {
+        let now = Instant::now();
+        let mut life = Lifecycle::new(PLAN);
+        assert_eq!(life.step(Event::Stop, now, 0), Action::Nothing);
+        assert_eq!(life.phase(), Phase::Stopped);
+        let mut life = Lifecycle::new(PLAN);
+        life.step(Event::Due, now, 0);
+        assert_eq!(life.step(Event::Stop, now, 0), Action::End);
+        assert_eq!(life.phase(), Phase::Draining);
+        assert_eq!(life.step(Event::Connected, now, 0), Action::Nothing, "too late");
+        life.step(Event::Ended, now, 0);
+        assert_eq!(life.phase(), Phase::Stopped);
     }
 }

@@ -75,6 +75,7 @@ impl Gateway {
             announce,
             random: Arc::clone(&random),
             environment: Arc::new(environment),
+            repeats: Arc::default(),
             builtin: builtin::connector(worlds.clone()),
         };
         let publisher = Publisher {

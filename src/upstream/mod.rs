@@ -7,6 +7,7 @@ pub mod call;
 mod causes;
 mod connection;
 pub mod events;
+pub mod health;
 pub mod http;
 mod inbox;
 mod lane;

@@ -270,6 +270,11 @@ impl Upstream {
         place.map(Ticket).map_err(|_| CallError::Busy)
     }
 
+    /// Whether a request of a client is under way.
+    pub(super) fn is_busy(&self) -> bool {
+        Arc::strong_count(&self.places) > 1 // each ticket holds one
+    }
+
     /// The slug that stands in paths, prefixes and URIs.
     pub fn slug(&self) -> &str {
         self.entry.slug.as_str()

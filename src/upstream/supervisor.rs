@@ -5,20 +5,21 @@
 //! is another attempt is decided by [`Lifecycle`].
 
 use crate::config::ProtocolPin;
-use crate::control::lifecycle::{Action, Event, Lifecycle, Phase, Plan};
+use crate::control::lifecycle::{Action, Event, Lifecycle, Phase, Plan, STABLE};
 use crate::control::pace::Pace;
 use crate::mcp::ListKind;
 use crate::task::{Scope, join};
 use crate::upstream::call::Unrequested;
-use crate::upstream::connection::{Connection, Failure, Greeting, keeper_lost};
+use crate::upstream::connection::{Connection, Failure, Greeting, exited};
 use crate::upstream::lane;
 use crate::upstream::lanes::Life;
 use crate::upstream::link::Link;
 use crate::upstream::state::{Announcement, State, Upstream, WatchError};
 use crate::upstream::tools::{Tools, dice};
 use crate::upstream::watching::Watching;
-use crate::upstream::{CallError, listing};
+use crate::upstream::{CallError, health, listing};
 use crate::wire::jsonrpc::{Message, Notification};
+use std::ops::ControlFlow;
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 use tokio::sync::{mpsc, oneshot};
@@ -80,6 +81,7 @@ impl Supervisor {
         tools: Tools,
         scope: Arc<Scope>,
     ) -> Self {
+        let tools = Tools { repeats: Arc::default(), ..tools };
         let watching = Watching::default();
         let (skip_probe, returning, pace) = (false, false, Pace::default());
         let restart = upstream.entry.restart;
@@ -228,37 +230,29 @@ impl Supervisor {
         }
         self.returning = true;
         self.pace = Pace::default();
+        let watched = health::look_after(
+            Arc::clone(&connection.link),
+            Arc::clone(&self.upstream),
+            connection.back.clone(),
+        );
+        connection.scope.spawn("upstream health", watched);
+        let begun = Instant::now();
         let why = loop {
-            tokio::select! {
+            let course = tokio::select! {
                 () = token.cancelled() => break "the gateway is stopping".to_owned(),
-                () = keeper_lost(&mut connection.process) => {
-                    break "its keeper was killed; what the server has started may still run".to_owned();
+                why = exited(&mut connection.process) => break why,
+                arrived = connection.unrequested.recv() => {
+                    self.arrived(&connection, arrived).await
                 }
-                arrived = connection.unrequested.recv() => match arrived {
-                    Some(Unrequested::Message(Message::Notification(notification))) => {
-                        self.notification(&connection, notification).await;
-                    }
-                    Some(Unrequested::Message(_)) => {}
-                    Some(Unrequested::ListenEnded(id)) => self.watching.ended(id),
-                    Some(Unrequested::ListenLate(id)) => self.watching.late(id),
-                    Some(Unrequested::Missed) => self.missed(&connection).await,
-                    Some(Unrequested::CatchUp) => self.catch_up(&connection).await,
-                    Some(Unrequested::Ambiguous) => self.upstream.lanes.ambiguous(),
-                    Some(Unrequested::Closed(why)) => break why,
-                    None => break "the connection ended".to_owned(),
-                },
-                command = self.commands.recv() => match command {
-                    Some(Command::Lost { error, link }) => {
-                        // a late report of an earlier connection says nothing about this one
-                        if std::ptr::eq(link.as_ptr(), Arc::as_ptr(&connection.link)) {
-                            break error.to_string();
-                        }
-                    }
-                    Some(command) => self.command(&connection, command),
-                    None => break "the entry is gone".to_owned(),
-                },
+                command = self.commands.recv() => self.told(&connection, command),
+            };
+            if let ControlFlow::Break(why) = course {
+                break why;
             }
         };
+        if begun.elapsed() >= STABLE {
+            self.tools.repeats.forget(); // what the next child says is news
+        }
         let stops = token.is_cancelled();
         let action = self.fell(if stops { Event::Stop } else { Event::Lost }, &why);
         self.watching.suspend();
@@ -269,6 +263,61 @@ impl Supervisor {
         self.why = Some(why.into());
         self.show(None);
         action
+    }
+
+    /// Something came outside any request; why the connection is of no use any more, if it is not.
+    async fn arrived(
+        &mut self,
+        connection: &Connection,
+        arrived: Option<Unrequested>,
+    ) -> ControlFlow<String> {
+        match arrived {
+            Some(Unrequested::Message(Message::Notification(notification))) => {
+                self.notification(connection, notification).await;
+            }
+            Some(Unrequested::Message(_)) => {}
+            Some(Unrequested::ListenEnded(id)) => self.watching.ended(id),
+            Some(Unrequested::ListenLate(id)) => self.watching.late(id),
+            Some(Unrequested::Missed) => self.missed(connection).await,
+            Some(Unrequested::CatchUp) => self.catch_up(connection).await,
+            Some(Unrequested::Ambiguous) => self.upstream.lanes.ambiguous(),
+            Some(Unrequested::Silent { working }) => return self.silent(connection, working),
+            Some(Unrequested::Alive) => {
+                self.step(Event::Heard, Some(&connection.link));
+                log::info!("{}: it answers again", self.upstream.entry.key);
+            }
+            Some(Unrequested::Closed(why)) => return ControlFlow::Break(why),
+            None => return ControlFlow::Break("the connection ended".to_owned()),
+        }
+        ControlFlow::Continue(())
+    }
+
+    /// It gave no sign of life: calls that wait for it are told when it is given up.
+    fn silent(&mut self, connection: &Connection, working: bool) -> ControlFlow<String> {
+        let is_first = self.life.phase() == Phase::Ready;
+        if self.step(Event::Missed { working }, Some(&connection.link)) == Action::GiveUp {
+            let why = "it gave no sign of life".to_owned();
+            connection.link.wire().give_up(&why);
+            return ControlFlow::Break(why);
+        }
+        if is_first {
+            log::warn!("{}: it gave no sign of life when asked", self.upstream.entry.key);
+        }
+        ControlFlow::Continue(())
+    }
+
+    fn told(&mut self, connection: &Connection, command: Option<Command>) -> ControlFlow<String> {
+        match command {
+            // a late report of an earlier connection says nothing about this one
+            Some(Command::Lost { error, link })
+                if std::ptr::eq(link.as_ptr(), Arc::as_ptr(&connection.link)) =>
+            {
+                return ControlFlow::Break(error.to_string());
+            }
+            Some(command) => self.command(connection, command),
+            None => return ControlFlow::Break("the entry is gone".to_owned()),
+        }
+        ControlFlow::Continue(())
     }
 
     async fn announce(&self, announcement: Announcement) {
@@ -434,7 +483,7 @@ impl Supervisor {
                 let scope = Arc::clone(&self.scope);
                 self.scope.spawn("lane", lane::run(life, upstream, tools, scope, peer));
             }
-            Command::Lost { .. } => {} // handled by the caller, which leaves its loop
+            Command::Lost { .. } => {} // of an earlier connection
         }
         if self.commands.is_empty() {
             self.upstream.take_ended().iter().for_each(|uri| self.watching.unwatch(uri));

@@ -498,7 +498,7 @@ fn by_acts(acts: Vec<Act>, modern: bool, stream: bool, standing: &str) -> Answer
         Act::Await(gate) => answer.wait(&gate),
         Act::Follow(id) => answer.step(Step::Follow(id)),
         Act::Exit(_) => answer.step(Step::Cut),
-        Act::Stderr(_) | Act::Flood(_) | Act::Deaf => answer,
+        Act::Stderr(_) | Act::Flood(_) | Act::Deaf | Act::CloseOutput => answer,
     })
 }
 

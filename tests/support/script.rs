@@ -35,6 +35,7 @@
 //! | `{"stderr": "text"}` `{"flood": 1000}` | a line, or so many bytes of lines, on stderr (stdio) |
 //! | `{"exit": 1}` | end the process (stdio), cut the connection (HTTP) |
 //! | `{"deaf": true}` | never read again (stdio) |
+//! | `{"closeOutput": true}` | close stdout and live on (stdio) |
 
 use serde_json::value::RawValue;
 use serde_json::{Map, Value, json};
@@ -64,6 +65,7 @@ pub(crate) enum Act {
     Flood(usize),
     Exit(i32),
     Deaf,
+    CloseOutput,
     /// Keep this listen stream open.
     Follow(String),
 }
@@ -206,6 +208,7 @@ impl Peer {
             "flood" => vec![Act::Flood(number())],
             "exit" => vec![Act::Exit(i32::try_from(value.as_i64().unwrap_or(1)).unwrap_or(1))],
             "deaf" => vec![Act::Deaf],
+            "closeOutput" => vec![Act::CloseOutput],
             _ => panic!("unknown step {step}"),
         }
     }
