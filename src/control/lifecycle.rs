@@ -377,6 +377,13 @@ mod tests {
             self.now += Duration::from_millis(ms);
         }
 
+        fn ignores(&mut self, strays: &[Event], dice: u32) {
+            for stray in strays {
+                assert!(!self.is_possible(*stray));
+                assert_eq!(self.step(*stray, dice), Action::Nothing, "{stray:?}");
+            }
+        }
+
         /// Lives through one attempt.
         fn live(&mut self, fate: Fate, dice: u32) {
             if let Fate::Noise(event) = fate {
@@ -389,12 +396,14 @@ mod tests {
             }
             self.now = self.due.map_or(self.now, |due| due.max(self.now));
             assert_eq!(self.step(Event::Due, dice), Action::Attempt);
+            self.ignores(&[Event::Due, Event::Lost, Event::Heard, Event::Ended], dice);
             if let Fate::Fails(ms) = fate {
                 self.pass(ms);
                 self.step(Event::Failed, dice);
                 return;
             }
             assert_eq!(self.step(Event::Connected, dice), Action::Serve);
+            self.ignores(&[Event::Due, Event::Connected, Event::Failed, Event::Ended], dice);
             match fate {
                 Fate::LastsUntilLost(ms) => self.pass(ms),
                 Fate::Hangs { working } => {
@@ -429,7 +438,7 @@ mod tests {
             let (life, now) = (Lifecycle::new(plan), Instant::now());
             let attempts = Vec::new();
             let mut model =
-                Model { life, now, trying: false, connected: None, due: None, attempts };
+                Model { life, now, trying: false, connected: None, due: Some(now), attempts };
             let stop = stop.index(fates.len());
             let mut stable = false;
             for (fate, dice) in fates.iter().take(stop) {

@@ -90,7 +90,7 @@ async fn an_error_is_a_sign_of_life_and_so_is_whatever_else_arrives() {
 #[tokio::test]
 async fn an_http_server_that_hangs_is_connected_to_again() {
     let http =
-        FakeHttp::mcp(json!({ "tools": ["wait"], "on": { "ping": [{ "await": "never" }], "tools/call:wait": [{ "await": "never" }] } }))
+        FakeHttp::mcp(json!({ "tools": ["wait"], "on": { "ping": [{ "await": "never" }, { "result": {} }], "tools/call:wait": [{ "await": "never" }, { "result": {} }] } }))
             .await;
     let proxy = Proxy::with(json!({ "mcpServers": { "http": probed(http.entry(), 200, 1000) } }))
         .start()

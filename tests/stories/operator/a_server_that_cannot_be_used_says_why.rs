@@ -23,8 +23,8 @@ async fn each_has_its_own_line_and_harms_nobody() {
         ("plain", json!({ "command": plain.to_str().expect("UTF-8") }), "is not executable"),
         ("exits", sh("exit 3"), "exited with code 3 before it was ready"),
         ("dies", sh("kill -9 $$"), "killed by signal 9 before it was ready"),
-        ("mute", sh("exec cat >/dev/null"), "did not become ready within 500 ms"),
-        ("banner", sh("echo Server on port 3000; exec cat >/dev/null"), "within 500 ms"),
+        ("mute", sh("exec sleep 1000"), "did not become ready within 500 ms"),
+        ("banner", sh("echo Server on port 3000; exec sleep 1000"), "within 500 ms"),
         ("forks", sh("sleep 1000 & exit 0"), "exited with code 0 before it was ready"),
         ("closes", sh("exec >&-; exec sleep 1000"), "it closed its output before it was ready"),
     ];
@@ -35,7 +35,7 @@ async fn each_has_its_own_line_and_harms_nobody() {
     let mut proxy = Proxy::with(json!({ "mcpServers": servers })).start().await;
     proxy.logs.wait_for("good: ready").await;
     for (key, _, said) in &cases {
-        let line = proxy.logs.wait_for(&format!("\"{key}: ")).await;
+        let line = proxy.logs.wait_for(&format!("supervisor\",\"message\":\"{key}: ")).await;
         assert!(line.contains(said) && line.contains("warn"), "{line}");
     }
     let banner = proxy.logs.wait_for("banner: ignored what it wrote").await;
