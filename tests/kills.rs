@@ -4,8 +4,8 @@
 //! 3 repetitions, 50 with `ONEMCP_LONG=1`: scripted servers of both eras always, real ones (one
 //! started by npx, and one in Python) with `ONEMCP_INTEROP=1`.
 #![cfg(target_os = "linux")]
+#![allow(clippy::disallowed_methods, reason = "a test spawns its own tasks")]
 
-#[allow(dead_code, reason = "others use the rest")]
 #[path = "interop/harness.rs"]
 mod harness;
 mod support;

@@ -19,6 +19,7 @@ mod mirror;
 pub mod pending;
 pub mod post;
 pub mod state;
+pub mod status;
 pub mod stdio;
 pub mod supervisor;
 pub mod tools;
@@ -27,7 +28,8 @@ pub mod watching;
 pub use call::{Call, CallError, Event, Outbound};
 pub use lanes::{Party, Seat};
 pub use link::Link;
-pub use state::{Announcement, State, Ticket, Upstream};
+pub use state::{Announcement, Ticket, Upstream};
+pub use status::State;
 
 use crate::wire::jsonrpc::{Code, Rejected, Request};
 use bytes::Bytes;

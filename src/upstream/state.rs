@@ -7,12 +7,12 @@ use crate::config::{Entry, Transport};
 use crate::mcp::{ListKind, Revision};
 use crate::upstream::lanes::{Lanes, Party, Seat};
 use crate::upstream::listing::ListError;
+use crate::upstream::status::State;
 use crate::upstream::supervisor::Command;
 use crate::upstream::watching::MAX_WATCHED;
 use crate::upstream::{CallError, Link};
 use crate::wire::jsonrpc::Notification;
 use std::collections::BTreeSet;
-use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
 use tokio::sync::mpsc::error::TrySendError;
@@ -26,101 +26,6 @@ pub const LAZY_WAIT: Duration = Duration::from_millis(100);
 
 /// How long a request waits for an upstream whose connection has just ended.
 pub const RETURN_WAIT: Duration = Duration::from_secs(2);
-
-/// Where an upstream stands: what [`crate::control::lifecycle`] says, with what requests need.
-#[derive(Debug, Clone)]
-pub enum State {
-    /// The first connection is being made.
-    Starting,
-    /// Requests can be sent.
-    Ready(Arc<Link>),
-    /// Requests can be sent, but probes are not answered.
-    Degraded(Arc<Link>),
-    /// The connection ended, and why; the next one is being made.
-    Returning(Arc<str>),
-    /// There is no connection, and why; the next attempt comes at this time.
-    Backoff(Arc<str>, Instant),
-    /// The same, and it has ended so quickly so often that attempts are rare.
-    Open(Arc<str>, Instant),
-    /// It is being stopped.
-    Draining,
-    /// It was stopped.
-    Stopped,
-    /// It is not used, and why.
-    Disabled(Arc<str>),
-}
-
-impl State {
-    /// The state in one word, for machines.
-    pub fn name(&self) -> &'static str {
-        match self {
-            Self::Starting | Self::Returning(_) => "starting",
-            Self::Ready(_) => "ready",
-            Self::Degraded(_) => "degraded",
-            Self::Backoff(..) => "backoff",
-            Self::Open(..) => "open",
-            Self::Draining => "draining",
-            Self::Stopped => "stopped",
-            Self::Disabled(_) => "disabled",
-        }
-    }
-
-    /// The connection, if there is one.
-    pub fn link(&self) -> Option<&Arc<Link>> {
-        match self {
-            Self::Ready(link) | Self::Degraded(link) => Some(link),
-            _ => None,
-        }
-    }
-
-    /// Whether a connection is being made that is worth a wait.
-    pub fn is_making(&self) -> bool {
-        matches!(self, Self::Starting | Self::Returning(_))
-    }
-
-    /// How long it is until the next attempt to connect, where one is waited for; nothing where it
-    /// is under way.
-    pub fn retry_after(&self) -> Option<Duration> {
-        match self {
-            Self::Backoff(_, next) | Self::Open(_, next) => {
-                Some(next.saturating_duration_since(Instant::now()))
-            }
-            _ => None,
-        }
-    }
-}
-
-impl fmt::Display for State {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Starting => write!(f, "starting"),
-            Self::Ready(_) => write!(f, "ready"),
-            Self::Degraded(_) => {
-                write!(f, "degraded: it does not answer when asked for a sign of life")
-            }
-            Self::Returning(why) => write!(f, "restarting: {why}"),
-            Self::Backoff(why, _) => write!(f, "down: {why}; {}", Next(self.retry_after())),
-            Self::Open(why, _) => {
-                write!(f, "down, and fails each time: {why}; {}", Next(self.retry_after()))
-            }
-            Self::Draining => write!(f, "stopping"),
-            Self::Stopped => write!(f, "stopped"),
-            Self::Disabled(why) => write!(f, "disabled: {why}"),
-        }
-    }
-}
-
-/// When the next attempt comes, in whole seconds, never sooner than it does.
-struct Next(Option<Duration>);
-
-impl fmt::Display for Next {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.0.map(|wait| wait.as_millis().div_ceil(1000)) {
-            None | Some(0) => write!(f, "an attempt is under way"),
-            Some(seconds) => write!(f, "next attempt in {seconds} s"),
-        }
-    }
-}
 
 /// What an upstream tells the rest of the gateway.
 #[derive(Debug)]
