@@ -154,6 +154,16 @@ async fn scripted_servers_of_both_eras() {
         let call = json!({ "name": "echo", "arguments": {} });
         kill_again_and_again(Victim { name, entry: fake.entry(), mark, call }).await;
     }
+    // the shell that we started is killed, and what it has started holds the pipes open
+    let fake = FakeStdio::new(json!({ "tools": ["echo"] }));
+    let (line, mark) = (fake.command().join(" "), fake.command().get(1).cloned());
+    kill_again_and_again(Victim {
+        name: "a server below a shell",
+        entry: json!({ "command": "sh", "args": ["-c", format!("{line}; exit $?")] }),
+        mark: mark.expect("its folder"),
+        call: json!({ "name": "echo", "arguments": {} }),
+    })
+    .await;
 }
 
 #[tokio::test]
