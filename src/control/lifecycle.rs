@@ -148,13 +148,14 @@ impl Lifecycle {
     }
 
     fn due(&mut self, now: Instant) -> Action {
-        let due = match self.phase {
-            Phase::Starting => !self.trying,
-            Phase::Backoff { next } | Phase::Open { next } => !self.trying && now >= next,
-            _ => false,
-        };
-        if !due {
-            return Action::Nothing;
+        match self.phase {
+            _ if self.trying => return Action::Nothing,
+            Phase::Starting => {}
+            Phase::Backoff { next } | Phase::Open { next } if now < next => {
+                return Action::Wait(next); // a clock was early
+            }
+            Phase::Backoff { .. } | Phase::Open { .. } => {}
+            _ => return Action::Nothing,
         }
         self.trying = true;
         if !matches!(self.phase, Phase::Open { .. }) {
@@ -388,9 +389,11 @@ mod tests {
         fn live(&mut self, fate: Fate, dice: u32) {
             if let Fate::Noise(event) = fate {
                 if !self.is_possible(event) {
-                    let before = self.life.phase();
-                    assert_eq!(self.step(event, dice), Action::Nothing, "{event:?}");
-                    assert_eq!(self.life.phase(), before);
+                    let (before, due) = (self.life.phase(), self.due);
+                    let action = self.step(event, dice);
+                    let waits = event == Event::Due && due.map(Action::Wait) == Some(action);
+                    assert!(action == Action::Nothing || waits, "{event:?}: {action:?}");
+                    assert_eq!((self.life.phase(), self.due), (before, due));
                 }
                 return;
             }

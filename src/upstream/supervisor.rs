@@ -99,6 +99,7 @@ impl Supervisor {
             action = match action {
                 Action::Attempt => match self.connect().await {
                     Ok(connection) => self.serve(connection).await,
+                    Err(_) if token.is_cancelled() => break,
                     Err(why) => self.missed_out(&why),
                 },
                 Action::Wait(until) => {
@@ -179,16 +180,13 @@ impl Supervisor {
             let command = tokio::select! {
                 () = &mut wake => return,
                 () = token.cancelled() => return,
-                command = self.commands.recv() => command,
+                Some(command) = self.commands.recv() => command,
             };
             match command {
-                Some(Command::Watch { uri, answer }) => {
-                    self.watching.refuse_while_down(uri, answer)
-                }
-                Some(Command::Unwatch { uri }) => self.watching.forget(&uri),
+                Command::Watch { uri, answer } => self.watching.refuse_while_down(uri, answer),
+                Command::Unwatch { uri } => self.watching.forget(&uri),
                 // who wants a lane learns that there is none when it is dropped
-                Some(Command::Refresh(_) | Command::Lost { .. } | Command::Open(_)) => {}
-                None => return,
+                Command::Refresh(_) | Command::Lost { .. } | Command::Open(_) => {}
             }
             if self.commands.is_empty() {
                 self.upstream.take_ended().iter().for_each(|uri| self.watching.forget(uri));

@@ -62,6 +62,7 @@ async fn each_has_its_own_line_and_harms_nobody() {
     assert_eq!(good.starts().len(), 1);
     proxy.note_children();
     assert!(proxy.terminate().await.success());
+    assert_eq!(proxy.logs.count("is stopping;"), 0, "that is no failure of a server");
     for pid in proxy.note_children() {
         process::ends(pid).await;
     }
