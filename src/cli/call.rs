@@ -169,7 +169,7 @@ async fn mirrored(endpoint: &Endpoint, name: &str, members: &str) -> Vec<(String
 fn tell_absent(gateway: &Gateway) {
     for upstream in gateway.world().upstreams.iter() {
         let state = upstream.state();
-        if matches!(state, State::Starting | State::Returning(_) | State::Down(_)) {
+        if state.link().is_none() && !matches!(state, State::Disabled(_)) {
             tell(&upstream.entry.key, &state.to_string());
         }
     }

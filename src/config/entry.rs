@@ -217,6 +217,7 @@ pub(super) fn read_timeouts(
         idle: time("idleMs", before.idle),
         total: time("totalMs", before.total),
         list: time("listMs", before.list),
+        probe: time("probeMs", before.probe),
     }
 }
 

@@ -244,6 +244,8 @@ pub struct EntryTimeouts {
     pub total: Duration,
     /// One page of a list.
     pub list: Duration,
+    /// Nothing arrived for so long: it is asked for a sign of life.
+    pub probe: Duration,
 }
 
 impl Default for EntryTimeouts {
@@ -253,6 +255,7 @@ impl Default for EntryTimeouts {
             idle: Duration::from_secs(300),
             total: Duration::from_secs(3600),
             list: Duration::from_secs(10),
+            probe: Duration::from_secs(30),
         }
     }
 }
@@ -260,9 +263,9 @@ impl Default for EntryTimeouts {
 /// What happens when an upstream ends by itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Restart {
-    /// Attempts in a row before it stays down; 0 means never again.
+    /// Quick attempts in a row; from then on, and with 0 at once, there is one a minute.
     pub max: u32,
-    /// Wait before the first attempt.
+    /// Wait before the second attempt (the first comes at once); it doubles each time.
     pub delay: Duration,
 }
 

@@ -116,7 +116,8 @@ pub const RESTART: &[Key] = &[read("max"), read("delayMs")];
 pub const LANES: &[Key] = &[read("max"), read("idleMs")];
 
 /// `timeouts` of an entry and of `gateway`.
-pub const TIMEOUTS: &[Key] = &[read("startMs"), read("idleMs"), read("totalMs"), read("listMs")];
+pub const TIMEOUTS: &[Key] =
+    &[read("startMs"), read("idleMs"), read("totalMs"), read("listMs"), read("probeMs")];
 
 /// `gateway`.
 pub const GATEWAY: &[Key] = &[

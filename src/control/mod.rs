@@ -1,4 +1,5 @@
-//! Decisions about time and load as pure state machines: backoff and pace.
+//! Decisions about time and load as pure state machines: lifecycle, backoff and pace.
 
 pub mod backoff;
+pub mod lifecycle;
 pub mod pace;

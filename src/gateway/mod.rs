@@ -77,6 +77,7 @@ impl Gateway {
             announce,
             random: Arc::clone(&random),
             environment: Arc::new(environment),
+            repeats: Arc::default(),
             builtin: builtin::connector(worlds.clone()),
         };
         let publisher = Publisher {
@@ -281,11 +282,15 @@ pub fn status_json(upstream: &Upstream) -> String {
     let text = |text: &str| String::from_utf8(json::string_token(text)).unwrap_or_default();
     let count = |kind| upstream.listing(kind).map_or(0, |listing| listing.entries.len());
     let protocol = upstream.link().map(|link| link.peer.revision.as_str());
+    let state = upstream.state();
+    let retry = state.retry_after().map(|wait| wait.as_millis().to_string());
     format!(
-        "{{\"name\":{},\"slug\":{},\"state\":{},\"protocolVersion\":{},\"tools\":{},\"prompts\":{},\"resources\":{}}}",
+        "{{\"name\":{},\"slug\":{},\"phase\":{},\"state\":{},\"retryAfterMs\":{},\"protocolVersion\":{},\"tools\":{},\"prompts\":{},\"resources\":{}}}",
         text(&upstream.entry.key),
         text(upstream.slug()),
-        text(&upstream.state().to_string()),
+        text(state.name()),
+        text(&state.to_string()),
+        retry.as_deref().unwrap_or("null"),
         protocol.map_or("null".to_owned(), text),
         count(ListKind::Tools),
         count(ListKind::Prompts),

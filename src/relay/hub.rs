@@ -6,7 +6,7 @@ use crate::relay::known::Known;
 use crate::relay::outlet::{Outlet, TooMany};
 use crate::relay::world::{Endpoint, World};
 use crate::upstream::state::WatchError;
-use crate::upstream::{Link, State, Upstream};
+use crate::upstream::{Link, Upstream};
 use crate::wire::jsonrpc::{Notification, RequestId};
 use crate::wire::uri;
 use std::collections::HashMap;
@@ -136,7 +136,7 @@ impl Hub {
             watch.outlets += 1;
             watch.agreed
         };
-        if agreed && matches!(upstream.state(), State::Ready(_)) {
+        if agreed && upstream.link().is_some() {
             return Ok(());
         }
         let mut undo = Undo { hub: self, outlet, upstream, theirs, ours, wanted: false };

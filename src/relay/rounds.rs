@@ -170,7 +170,7 @@ impl Rounds {
             return Err(format!("it was not done after {MOST_REPEATS} repeated requests"));
         }
         let dice = RandomState::new().hash_one(self.repeated);
-        let pause = self.pauses.after(Duration::ZERO, u32::try_from(dice >> 32).unwrap_or(0));
+        let pause = self.pauses.after(u32::try_from(dice >> 32).unwrap_or(0));
         self.repeat(entries, state, pause);
         Ok(pause)
     }

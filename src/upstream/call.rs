@@ -200,6 +200,13 @@ pub enum Unrequested {
     CatchUp,
     /// Something was asked that several calls can have caused, so nobody was asked.
     Ambiguous,
+    /// It gave no sign of life when asked for one.
+    Silent {
+        /// It may have no time: see [`crate::control::lifecycle::Event::Missed`].
+        working: bool,
+    },
+    /// It gave a sign of life again.
+    Alive,
     /// The connection is of no use any more, and why.
     Closed(String),
 }

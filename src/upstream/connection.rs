@@ -90,7 +90,10 @@ impl Connection {
     pub(super) async fn end(self, why: String) -> String {
         let Self { link, scope, process, .. } = self;
         match link.wire() {
-            Wire::Lines(lines) => lines.close(),
+            Wire::Lines(lines) => {
+                lines.give_up(&why);
+                lines.close();
+            }
             Wire::Http(http) if link.era() == Era::Legacy => http.end_session().await,
             Wire::Http(_) => {}
         }
@@ -115,20 +118,28 @@ async fn explain(error: HandshakeError, process: Option<Process>) -> String {
         Ok(exit) => format!("{exit} before it was ready"),
         Err(_) => {
             halt(Some(process)).await;
-            error.to_string()
+            match error {
+                HandshakeError::DiedOnProbe => {
+                    "it closed its output before it was ready".to_owned()
+                }
+                error => error.to_string(),
+            }
         }
     }
 }
 
-/// Returns when the keeper of a child was killed, and with it the child but not what that has
-/// started: such a process can hold the pipes open, and nobody looks after it.
-pub(super) async fn keeper_lost(process: &mut Option<Process>) {
-    if let Some(process) = process
-        && process.wait().await == Exit::Lost
-    {
-        return;
+/// How long what a child has written last may take to be read once it has ended.
+const LAST_WORDS: Duration = Duration::from_millis(50);
+
+/// Returns when a child has ended but its pipes are open, and says why that is the end: what it has
+/// started can hold them open. After the death of its keeper nobody looks after such a process.
+pub(super) async fn exited(process: &mut Option<Process>) -> String {
+    let Some(process) = process else { return std::future::pending().await };
+    if process.wait().await == Exit::Lost {
+        return "its keeper was killed; what the server has started may still run".to_owned();
     }
-    std::future::pending().await
+    tokio::time::sleep(LAST_WORDS).await;
+    "it ended".to_owned()
 }
 
 async fn halt(process: Option<Process>) -> Option<String> {

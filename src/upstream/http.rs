@@ -26,7 +26,7 @@ use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
 
 const SESSION: HeaderName = HeaderName::from_static("mcp-session-id");
 const VERSION: HeaderName = HeaderName::from_static("mcp-protocol-version");
@@ -76,6 +76,10 @@ pub struct HttpLink {
     /// Who may have caused what comes on the stream that belongs to no request.
     causes: Mutex<Causes>,
     next_id: AtomicU64,
+    /// Counts what came, but for errors of the server.
+    arrivals: AtomicU64,
+    /// Why nothing more is to be waited for.
+    given_up: watch::Sender<Option<String>>,
     pub(super) limits: Limits,
     scope: Arc<Scope>,
     pub(super) label: String,
@@ -129,6 +133,8 @@ impl HttpLink {
             negotiated,
             causes: Mutex::default(),
             next_id,
+            arrivals: AtomicU64::new(0),
+            given_up: watch::Sender::new(None),
             limits,
             scope,
             label,
@@ -136,6 +142,30 @@ impl HttpLink {
             answers: Arc::new(Semaphore::new(MAX_ANSWERS)),
             late: Arc::new(Semaphore::new(MAX_LATE)),
         })
+    }
+
+    /// Something came, with this status.
+    pub(super) fn arrived(&self, status: StatusCode) {
+        if !status.is_server_error() {
+            self.arrivals.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// How often something came.
+    pub(super) fn arrivals(&self) -> u64 {
+        self.arrivals.load(Ordering::Relaxed)
+    }
+
+    /// Ends every request in flight.
+    pub(super) fn give_up(&self, why: &str) {
+        self.given_up.send_replace(Some(why.to_owned()));
+    }
+
+    /// Returns when nothing more is to be waited for.
+    pub(super) async fn is_given_up(&self) -> CallError {
+        let mut given_up = self.given_up.subscribe();
+        let why = given_up.wait_for(Option::is_some).await;
+        CallError::Gone(why.ok().and_then(|why| why.clone()).unwrap_or_default())
     }
 
     /// From now on requests carry this version, and in the modern era the mirrored headers. The
@@ -260,6 +290,7 @@ impl HttpLink {
     /// offers none.
     pub async fn stream(&self, last_event: Option<&str>) -> Result<Option<EventStream>, CallError> {
         let response = self.get(last_event).await?;
+        self.arrived(response.status);
         match response.status {
             StatusCode::OK if has_type(&response.headers, "text/event-stream") => {
                 Ok(Some(self.read_stream(response.body)))

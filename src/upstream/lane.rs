@@ -7,7 +7,7 @@ use crate::bridge::initialize::Peer;
 use crate::mcp::Era;
 use crate::task::Scope;
 use crate::upstream::call::Unrequested;
-use crate::upstream::connection::{Connection, Greeting, keeper_lost};
+use crate::upstream::connection::{Connection, Greeting, exited};
 use crate::upstream::lanes::Life;
 use crate::upstream::link::Wire;
 use crate::upstream::state::{Announcement, Upstream};
@@ -91,9 +91,7 @@ async fn broken(
 ) -> String {
     loop {
         tokio::select! {
-            () = keeper_lost(&mut connection.process) => {
-                return "its keeper was killed; what the server has started may still run".to_owned();
-            }
+            why = exited(&mut connection.process) => return why,
             arrived = connection.unrequested.recv() => match arrived {
                 Some(Unrequested::Closed(why)) => return why,
                 Some(Unrequested::Ambiguous) => upstream.lanes.ambiguous(),

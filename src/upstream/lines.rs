@@ -328,6 +328,16 @@ impl Lines {
         self.sink.send(vec![line]).await.map_err(|why| CallError::Gone(why.to_owned()))
     }
 
+    /// How often something was read.
+    pub(super) fn arrivals(&self) -> u64 {
+        self.pending.arrivals()
+    }
+
+    /// Ends every request in flight, and takes no more.
+    pub(super) fn give_up(&self, why: &str) {
+        self.pending.close(why);
+    }
+
     /// Ends the connection: the child sees the end of its input.
     pub fn close(&self) {
         self.sink.close("it is being stopped");
@@ -377,6 +387,7 @@ impl Reader {
                 Ok(_) => {}
                 Err(_) => break "its output cannot be read",
             }
+            self.pending.arrived();
         };
         if let Some(Err(e)) = lines.finish(&mut buffer) {
             self.fault(&e.to_string());

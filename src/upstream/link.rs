@@ -85,6 +85,22 @@ impl Wire {
         }
     }
 
+    /// How often something came from the peer.
+    pub(super) fn arrivals(&self) -> u64 {
+        match self {
+            Self::Lines(lines) => lines.arrivals(),
+            Self::Http(link) => link.arrivals(),
+        }
+    }
+
+    /// Ends every request in flight, since the peer does not answer any more.
+    pub(super) fn give_up(&self, why: &str) {
+        match self {
+            Self::Lines(lines) => lines.give_up(why),
+            Self::Http(link) => link.give_up(why),
+        }
+    }
+
     fn negotiate(&self, revision: Revision, roots: bool) {
         match self {
             Self::Http(link) => link.negotiate(revision, roots),

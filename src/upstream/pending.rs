@@ -11,6 +11,7 @@ use crate::upstream::inbox::Inbox;
 use crate::upstream::lines::LineSink;
 use crate::wire::jsonrpc::{Notification, Request, RequestId, Response};
 use bytes::Bytes;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
@@ -32,6 +33,8 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 pub struct Pending {
     table: Mutex<Table>,
     most: usize,
+    /// Counts what was read, whatever it was.
+    arrivals: AtomicU64,
 }
 
 #[derive(Debug, Default)]
@@ -78,7 +81,18 @@ impl Table {
 impl Pending {
     /// Nothing in flight yet, and at most `most` requests, or [`MAX_IN_FLIGHT`].
     pub fn new(most: usize) -> Self {
-        Self { table: Mutex::default(), most: most.min(MAX_IN_FLIGHT) }
+        let most = most.min(MAX_IN_FLIGHT);
+        Self { table: Mutex::default(), most, arrivals: AtomicU64::new(0) }
+    }
+
+    /// Something was read.
+    pub(super) fn arrived(&self) {
+        self.arrivals.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// How often something was read.
+    pub(super) fn arrivals(&self) -> u64 {
+        self.arrivals.load(Ordering::Relaxed)
     }
 
     /// Takes a slot; its id is what the request must carry upstream, and its progress token.

@@ -105,13 +105,18 @@ impl HttpCall {
 
     /// See [`crate::upstream::call::Call::next`].
     pub async fn next(&mut self) -> Result<Event, CallError> {
-        let outcome = match self.inbox.clone() {
-            None => self.advance().await,
-            Some(inbox) => tokio::select! {
-                biased;
-                event = inbox.next() => event,
-                outcome = self.advance() => outcome,
-            },
+        let (link, inbox) = (Arc::clone(&self.link), self.inbox.clone());
+        let aside = async {
+            match inbox {
+                Some(inbox) => inbox.next().await,
+                None => std::future::pending().await,
+            }
+        };
+        let outcome = tokio::select! {
+            biased;
+            event = aside => event,
+            outcome = self.advance() => outcome,
+            given_up = link.is_given_up() => Err(given_up),
         };
         match &outcome {
             Ok(Event::Notification(_) | Event::Request(_)) => {}
@@ -206,6 +211,7 @@ impl HttpCall {
 
     fn judge(&self, response: HttpResponse) -> Result<Stage, CallError> {
         self.link.keep_session(&response.headers);
+        self.link.arrived(response.status);
         let status = response.status;
         let is_json = has_type(&response.headers, "application/json");
         if !is_json && status == StatusCode::OK && has_type(&response.headers, "text/event-stream")
@@ -264,6 +270,7 @@ impl HttpCall {
     }
 
     fn claim(&self, message: Message) -> Result<Option<Event>, CallError> {
+        self.link.arrived(StatusCode::OK);
         match message {
             Message::Notification(notification) => Ok(self.sort(notification)),
             Message::Response(response) if self.answers(&response) => {

@@ -7,12 +7,12 @@ use crate::config::{Entry, Transport};
 use crate::mcp::{Era, ListKind, Method, Revision};
 use crate::upstream::lanes::{Lanes, Party, Seat};
 use crate::upstream::listing::ListError;
+use crate::upstream::status::State;
 use crate::upstream::supervisor::Command;
 use crate::upstream::watching::MAX_WATCHED;
 use crate::upstream::{CallError, Link};
 use crate::wire::jsonrpc::Notification;
 use std::collections::BTreeSet;
-use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
 use tokio::sync::mpsc::error::TrySendError;
@@ -26,33 +26,6 @@ pub const LAZY_WAIT: Duration = Duration::from_millis(100);
 
 /// How long a request waits for an upstream whose connection has just ended.
 pub const RETURN_WAIT: Duration = Duration::from_secs(2);
-
-/// Where an upstream stands.
-#[derive(Debug, Clone)]
-pub enum State {
-    /// The first connection is being made.
-    Starting,
-    /// Requests can be sent.
-    Ready(Arc<Link>),
-    /// The connection ended, and why; the next one is being made.
-    Returning(Arc<str>),
-    /// There is no connection; another attempt will be made.
-    Down(Arc<str>),
-    /// It is not used, and why.
-    Disabled(Arc<str>),
-}
-
-impl fmt::Display for State {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Starting => write!(f, "starting"),
-            Self::Ready(_) => write!(f, "ready"),
-            Self::Returning(why) => write!(f, "restarting: {why}"),
-            Self::Down(why) => write!(f, "down: {why}"),
-            Self::Disabled(why) => write!(f, "disabled: {why}"),
-        }
-    }
-}
 
 /// What an upstream tells the rest of the gateway.
 #[derive(Debug)]
@@ -221,6 +194,11 @@ impl Upstream {
         place.map(Ticket).map_err(|_| CallError::Busy)
     }
 
+    /// Whether a request of a client is under way.
+    pub(super) fn is_busy(&self) -> bool {
+        Arc::strong_count(&self.places) > 1 // each ticket holds one
+    }
+
     /// The slug that stands in paths, prefixes and URIs.
     pub fn slug(&self) -> &str {
         self.entry.slug.as_str()
@@ -233,10 +211,7 @@ impl Upstream {
 
     /// The connection, if there is one.
     pub fn link(&self) -> Option<Arc<Link>> {
-        match &*self.state.borrow() {
-            State::Ready(link) => Some(Arc::clone(link)),
-            _ => None,
-        }
+        self.state.borrow().link().map(Arc::clone)
     }
 
     /// What it said of itself when it was last connected.
@@ -285,20 +260,19 @@ impl Upstream {
     /// allows, later [`RETURN_WAIT`].
     pub async fn connection(&self) -> Option<Arc<Link>> {
         let bound = match self.state() {
-            State::Ready(link) => return Some(link),
             State::Starting => self.entry.timeouts.start,
             State::Returning(_) => self.entry.timeouts.start.min(RETURN_WAIT),
-            State::Down(_) | State::Disabled(_) => return None,
+            state => return state.link().map(Arc::clone),
         };
         let mut states = self.state.subscribe();
-        let made = states.wait_for(|state| !matches!(state, State::Starting | State::Returning(_)));
+        let made = states.wait_for(|state| !state.is_making());
         let _ = tokio::time::timeout(bound, made).await; // then there is none
         self.link()
     }
 
     /// Whether a request may have to wait for a connection that is being made.
     pub fn may_wait(&self) -> bool {
-        let making = matches!(&*self.state.borrow(), State::Starting | State::Returning(_));
+        let making = self.state.borrow().is_making();
         making || self.lanes.are_used()
     }
 
@@ -306,11 +280,7 @@ impl Upstream {
     pub async fn connection_after(&self, lost: &Weak<Link>) -> Option<Arc<Link>> {
         let is_new = |link: &Arc<Link>| !std::ptr::eq(Arc::as_ptr(link), lost.as_ptr());
         let mut states = self.state.subscribe();
-        let made = states.wait_for(|state| match state {
-            State::Ready(link) => is_new(link),
-            State::Starting | State::Returning(_) => false,
-            State::Down(_) | State::Disabled(_) => true,
-        });
+        let made = states.wait_for(|state| state.link().map_or_else(|| !state.is_making(), is_new));
         let bound = self.entry.timeouts.start.min(RETURN_WAIT);
         let _ = tokio::time::timeout(bound, made).await; // then there is none
         self.link().filter(is_new)

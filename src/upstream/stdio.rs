@@ -2,13 +2,17 @@
 
 use crate::base::limits::Limits;
 use crate::config::{SecretText, Stdio};
+use crate::control::lifecycle::STABLE;
 use crate::observe::log::{Admit, RateLimited};
 use crate::sys::command::CommandError;
 use crate::sys::spawn::{Child, ChildSpec, SpawnError, Spawner};
 use crate::wire::line::LineDecoder;
 use bytes::BytesMut;
+use std::collections::HashMap;
 use std::ffi::OsString;
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::path::PathBuf;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 use tokio::io::{AsyncRead, AsyncReadExt};
 
@@ -17,6 +21,52 @@ pub const MAX_STDERR_LINE: usize = 8 << 10;
 
 /// Lines of standard error that are logged in a second; more are counted.
 pub const STDERR_LINES_PER_SECOND: u32 = 20;
+
+/// Most different lines of failed starts that are known again.
+pub const MAX_KNOWN_LINES: usize = 1024;
+
+/// What the children of one entry have written to standard error before they failed. A child that
+/// is started again and again says the same again and again: that is for the debug log.
+#[derive(Debug, Default)]
+pub struct Repeats(Mutex<Known>);
+
+#[derive(Debug, Default)]
+struct Known {
+    /// The child in whose life each line came first.
+    lines: HashMap<u64, u64>,
+    children: u64,
+}
+
+impl Repeats {
+    fn lock(&self) -> MutexGuard<'_, Known> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A child begins; its number.
+    fn begin(&self) -> u64 {
+        let mut known = self.lock();
+        known.children += 1;
+        known.children
+    }
+
+    /// All is news again.
+    pub fn forget(&self) {
+        self.lock().lines.clear();
+    }
+
+    /// Whether an earlier child has said the same, but for the numbers in it (times, process ids).
+    fn knows(&self, child: u64, line: &str) -> bool {
+        let mut hasher = DefaultHasher::new();
+        line.split(|c: char| c.is_ascii_digit())
+            .filter(|part| !part.is_empty())
+            .for_each(|part| part.hash(&mut hasher));
+        let (line, mut known) = (hasher.finish(), self.lock());
+        if known.lines.len() >= MAX_KNOWN_LINES {
+            return known.lines.get(&line).is_some_and(|first| *first < child);
+        }
+        *known.lines.entry(line).or_insert(child) < child
+    }
+}
 
 /// Starts the child of an entry with exactly the environment that the entry asks for.
 pub async fn start(
@@ -41,7 +91,12 @@ pub async fn start(
 }
 
 /// Reads standard error to its end, whatever comes, so that the child never blocks on it.
-pub async fn drain_stderr(label: String, mut stderr: impl AsyncRead + Unpin) {
+pub async fn drain_stderr(
+    label: String,
+    repeats: Arc<Repeats>,
+    mut stderr: impl AsyncRead + Unpin,
+) {
+    let (child, begun) = (repeats.begin(), Instant::now());
     let limits = Limits::for_messages(MAX_STDERR_LINE);
     let mut lines = LineDecoder::new(limits.line_bytes);
     let mut buffer = BytesMut::with_capacity(MAX_STDERR_LINE);
@@ -52,7 +107,11 @@ pub async fn drain_stderr(label: String, mut stderr: impl AsyncRead + Unpin) {
                 Ok(line) => String::from_utf8_lossy(line),
                 Err(_) => "(a line too long to log)".into(),
             };
-            say(&mut limit, &label, &text);
+            if begun.elapsed() < STABLE && repeats.knows(child, &text) {
+                log::debug!("{label}: stderr: {text}");
+            } else {
+                say(&mut limit, &label, &text);
+            }
         }
         buffer.reserve(MAX_STDERR_LINE);
         match stderr.read_buf(&mut buffer).await {
@@ -70,5 +129,33 @@ fn say(limit: &mut RateLimited, label: &str, text: &str) {
             log::info!("{label}: stderr: {text}");
         }
         Admit::Drop => {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_is_known_when_an_earlier_child_said_it_whatever_the_time() {
+        let repeats = Repeats::default();
+        let (first, second) = (repeats.begin(), repeats.begin());
+        let at = |time: &str| format!("{time} [pid 12] cannot open the store");
+        assert!(!repeats.knows(first, &at("10:00:01.5")));
+        assert!(!repeats.knows(first, &at("10:00:02.5")), "the same child may say it twice");
+        assert!(repeats.knows(second, &at("23:59:59.123")));
+        assert!(!repeats.knows(second, "cannot open the door"));
+        repeats.forget();
+        assert!(!repeats.knows(second, &at("10:00:01.5")));
+    }
+
+    #[test]
+    fn what_is_remembered_is_bounded() {
+        let repeats = Repeats::default();
+        for n in 0..2 * MAX_KNOWN_LINES {
+            repeats.knows(1, &"x".repeat(n));
+        }
+        assert_eq!(repeats.lock().lines.len(), MAX_KNOWN_LINES);
+        assert!(repeats.knows(2, "x"));
     }
 }

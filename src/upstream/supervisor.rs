@@ -1,23 +1,26 @@
 //! The life of one upstream: connect, shake hands, read the lists, serve, and begin again.
 //!
 //! One task owns all of it. What takes time (a list, a subscription) runs in tasks of the
-//! connection's own scope, so that the loop always hears of the end of the connection.
+//! connection's own scope, so that the loop always hears of the end of the connection. When there
+//! is another attempt is decided by [`Lifecycle`].
 
 use crate::config::ProtocolPin;
-use crate::control::backoff::Backoff;
+use crate::control::lifecycle::{Action, Event, Lifecycle, Phase, Plan, STABLE};
 use crate::control::pace::Pace;
 use crate::mcp::ListKind;
 use crate::task::{Scope, join};
 use crate::upstream::call::Unrequested;
-use crate::upstream::connection::{Connection, Failure, Greeting, keeper_lost};
+use crate::upstream::connection::{Connection, Failure, Greeting, exited};
 use crate::upstream::lane;
 use crate::upstream::lanes::Life;
 use crate::upstream::link::Link;
-use crate::upstream::state::{Announcement, State, Upstream, WatchError};
+use crate::upstream::state::{Announcement, Upstream, WatchError};
+use crate::upstream::status::State;
 use crate::upstream::tools::{Tools, dice};
 use crate::upstream::watching::Watching;
-use crate::upstream::{CallError, listing};
+use crate::upstream::{CallError, health, listing};
 use crate::wire::jsonrpc::Notification;
+use std::ops::ControlFlow;
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 use tokio::sync::{mpsc, oneshot};
@@ -59,6 +62,9 @@ pub struct Supervisor {
     commands: mpsc::Receiver<Command>,
     tools: Tools,
     scope: Arc<Scope>,
+    life: Lifecycle,
+    /// Why there is no connection, or was none before the present one.
+    why: Option<Arc<str>>,
     /// The last child ended on the probe: the next one is met with `initialize`.
     skip_probe: bool,
     /// It was connected before: what it offers may have changed meanwhile.
@@ -76,66 +82,111 @@ impl Supervisor {
         tools: Tools,
         scope: Arc<Scope>,
     ) -> Self {
+        let tools = Tools { repeats: Arc::default(), ..tools };
         let watching = Watching::default();
         let (skip_probe, returning, pace) = (false, false, Pace::default());
-        Self { upstream, commands, tools, scope, skip_probe, returning, watching, pace }
+        let restart = upstream.entry.restart;
+        let life = Lifecycle::new(Plan { delay: restart.delay, max: restart.max });
+        let why = None;
+        Self { upstream, commands, tools, scope, life, why, skip_probe, returning, watching, pace }
     }
 
     /// Keeps the upstream running until the scope ends.
     pub async fn run(mut self) {
         let token = self.scope.token();
-        let mut backoff = Backoff::default();
-        let mut said = String::new();
+        let mut action = self.step(Event::Due, None);
         while !token.is_cancelled() {
-            let (why, lasted) = match self.connect().await {
-                Ok(connection) => {
-                    said.clear(); // it was ready in between, so that its end is news
-                    let begun = Instant::now();
-                    (self.serve(connection).await, begun.elapsed())
+            action = match action {
+                Action::Attempt => match self.connect().await {
+                    Ok(connection) => self.serve(connection).await,
+                    Err(_) if token.is_cancelled() => break,
+                    Err(why) => self.missed_out(&why),
+                },
+                Action::Wait(until) => {
+                    self.rest(until).await;
+                    self.step(Event::Due, None)
                 }
-                Err(why) => (why, Duration::ZERO),
+                _ => break, // there is nothing to go on with
             };
-            if token.is_cancelled() {
-                break;
-            }
-            let pause = backoff.after(lasted, dice(&self.tools.random));
-            let key = &self.upstream.entry.key;
-            // the same reason again and again is said once
-            let level = if why == said { log::Level::Debug } else { log::Level::Warn };
-            let again = match pause.as_millis() {
-                0 => "trying again at once".to_owned(),
-                ms => format!("next attempt in {ms} ms"),
-            };
-            self.upstream.set_state(match pause.is_zero() {
-                true => State::Returning(why.as_str().into()),
-                false => State::Down(why.as_str().into()),
-            });
-            log::log!(level, "{key}: {why}; {again}");
-            said = why;
-            self.rest(pause).await;
         }
-        self.upstream.set_state(State::Down("the gateway is stopping".into()));
+        self.step(Event::Stop, None);
+        self.step(Event::Ended, None);
+    }
+
+    /// Tells the lifecycle what happened, and everybody what follows. `link` is the connection,
+    /// if there is one.
+    fn step(&mut self, event: Event, link: Option<&Arc<Link>>) -> Action {
+        let before = self.life.phase();
+        let action = self.life.step(event, Instant::now(), dice(&self.tools.random));
+        let phase = self.life.phase();
+        if phase == before && action == Action::Nothing {
+            return action;
+        }
+        self.show(link);
+        action
+    }
+
+    /// Everybody sees where the lifecycle stands.
+    fn show(&self, link: Option<&Arc<Link>>) {
+        let why = || self.why.clone().unwrap_or_else(|| "it is not connected".into());
+        self.upstream.set_state(match (self.life.phase(), link) {
+            (Phase::Ready, Some(link)) => State::Ready(Arc::clone(link)),
+            (Phase::Degraded, Some(link)) => State::Degraded(Arc::clone(link)),
+            (Phase::Starting, _) if self.why.is_none() => State::Starting,
+            (Phase::Starting | Phase::Ready | Phase::Degraded, _) => State::Returning(why()),
+            (Phase::Backoff { next }, _) => State::Backoff(why(), next),
+            (Phase::Open { next }, _) => State::Open(why(), next),
+            (Phase::Draining, _) => State::Draining,
+            (Phase::Stopped, _) => State::Stopped,
+        });
+    }
+
+    /// There is no connection, or none any more.
+    fn fell(&mut self, event: Event, why: &str) -> Action {
+        self.why = Some(why.into());
+        self.step(event, None)
+    }
+
+    /// An attempt has failed. The same reason again and again is said once.
+    fn missed_out(&mut self, why: &str) -> Action {
+        let is_news = self.why.as_deref() != Some(why);
+        let action = self.fell(Event::Failed, why);
+        self.tell(if is_news { log::Level::Warn } else { log::Level::Debug }, why, action);
+        action
+    }
+
+    /// Tells the operator why there is no connection and when there will be another attempt.
+    fn tell(&self, level: log::Level, why: &str, action: Action) {
+        let (key, failures) = (&self.upstream.entry.key, self.life.failures());
+        let Action::Wait(until) = action else { return };
+        let wait = until.saturating_duration_since(Instant::now()).as_millis();
+        match self.life.phase() {
+            Phase::Open { .. } if failures == self.upstream.entry.restart.max.saturating_add(1) => {
+                log::warn!(
+                    "{key}: {why}; failure {failures} in a row: one attempt a minute from now on"
+                );
+            }
+            Phase::Starting => log::log!(level, "{key}: {why}; trying again at once"),
+            _ => log::log!(level, "{key}: {why}; next attempt in {wait} ms"),
+        }
     }
 
     /// Waits for the next attempt; whoever wants to subscribe meanwhile is told why not.
-    async fn rest(&mut self, pause: Duration) {
+    async fn rest(&mut self, until: Instant) {
         let token = self.scope.token();
-        let wake = tokio::time::sleep(pause);
+        let wake = tokio::time::sleep_until(until.into());
         tokio::pin!(wake);
         loop {
             let command = tokio::select! {
                 () = &mut wake => return,
                 () = token.cancelled() => return,
-                command = self.commands.recv() => command,
+                Some(command) = self.commands.recv() => command,
             };
             match command {
-                Some(Command::Watch { uri, answer }) => {
-                    self.watching.refuse_while_down(uri, answer)
-                }
-                Some(Command::Unwatch { uri }) => self.watching.forget(&uri),
+                Command::Watch { uri, answer } => self.watching.refuse_while_down(uri, answer),
+                Command::Unwatch { uri } => self.watching.forget(&uri),
                 // who wants a lane learns that there is none when it is dropped
-                Some(Command::Refresh(_) | Command::Lost { .. } | Command::Open(_)) => {}
-                None => return,
+                Command::Refresh(_) | Command::Lost { .. } | Command::Open(_) => {}
             }
             if self.commands.is_empty() {
                 self.upstream.take_ended().iter().for_each(|uri| self.watching.forget(uri));
@@ -162,13 +213,13 @@ impl Supervisor {
         }
     }
 
-    /// Serves until the connection ends, and says why it did.
-    async fn serve(&mut self, mut connection: Connection) -> String {
+    /// Serves until the connection ends; what is to be done then.
+    async fn serve(&mut self, mut connection: Connection) -> Action {
         let token = self.scope.token();
         self.upstream.connected(&connection.link.peer);
         let changed = self.read_lists(&connection).await;
         self.publish(changed).await;
-        self.upstream.set_state(State::Ready(Arc::clone(&connection.link)));
+        self.step(Event::Connected, Some(&connection.link));
         let key = &self.upstream.entry.key;
         let peer = &connection.link.peer;
         log::info!("{key}: ready, speaks {}", peer.revision.as_str());
@@ -178,41 +229,93 @@ impl Supervisor {
         }
         self.returning = true;
         self.pace = Pace::default();
+        let watched = health::look_after(
+            Arc::clone(&connection.link),
+            Arc::clone(&self.upstream),
+            connection.back.clone(),
+        );
+        connection.scope.spawn("upstream health", watched);
+        let begun = Instant::now();
         let why = loop {
-            tokio::select! {
+            let course = tokio::select! {
                 () = token.cancelled() => break "the gateway is stopping".to_owned(),
-                () = keeper_lost(&mut connection.process) => {
-                    break "its keeper was killed; what the server has started may still run".to_owned();
+                why = exited(&mut connection.process) => break why,
+                arrived = connection.unrequested.recv() => {
+                    self.arrived(&connection, arrived).await
                 }
-                arrived = connection.unrequested.recv() => match arrived {
-                    Some(Unrequested::Notice(notification)) => {
-                        self.notification(&connection, notification).await;
-                    }
-                    Some(Unrequested::ListenEnded(id)) => self.watching.ended(id),
-                    Some(Unrequested::ListenLate(id)) => self.watching.late(id),
-                    Some(Unrequested::Missed) => self.missed(&connection).await,
-                    Some(Unrequested::CatchUp) => self.catch_up(&connection).await,
-                    Some(Unrequested::Ambiguous) => self.upstream.lanes.ambiguous(),
-                    Some(Unrequested::Closed(why)) => break why,
-                    None => break "the connection ended".to_owned(),
-                },
-                command = self.commands.recv() => match command {
-                    Some(Command::Lost { error, link }) => {
-                        // a late report of an earlier connection says nothing about this one
-                        if std::ptr::eq(link.as_ptr(), Arc::as_ptr(&connection.link)) {
-                            break error.to_string();
-                        }
-                    }
-                    Some(command) => self.command(&connection, command),
-                    None => break "the entry is gone".to_owned(),
-                },
+                command = self.commands.recv() => self.told(&connection, command),
+            };
+            if let ControlFlow::Break(why) = course {
+                break why;
             }
         };
-        self.upstream.set_state(State::Returning(why.as_str().into()));
+        if begun.elapsed() >= STABLE {
+            self.tools.repeats.forget(); // what the next child says is news
+        }
+        let stops = token.is_cancelled();
+        let action = self.fell(if stops { Event::Stop } else { Event::Lost }, &why);
         self.watching.suspend();
         self.upstream.disconnected();
         self.publish(Vec::new()).await;
-        connection.end(why).await
+        let why = connection.end(why).await; // now it is known how the child has ended
+        self.tell(log::Level::Warn, &why, action);
+        self.why = Some(why.into());
+        self.show(None);
+        action
+    }
+
+    /// Something came outside any request; why the connection is of no use any more, if it is not.
+    async fn arrived(
+        &mut self,
+        connection: &Connection,
+        arrived: Option<Unrequested>,
+    ) -> ControlFlow<String> {
+        match arrived {
+            Some(Unrequested::Notice(notification)) => {
+                self.notification(connection, notification).await;
+            }
+            Some(Unrequested::ListenEnded(id)) => self.watching.ended(id),
+            Some(Unrequested::ListenLate(id)) => self.watching.late(id),
+            Some(Unrequested::Missed) => self.missed(connection).await,
+            Some(Unrequested::CatchUp) => self.catch_up(connection).await,
+            Some(Unrequested::Ambiguous) => self.upstream.lanes.ambiguous(),
+            Some(Unrequested::Silent { working }) => return self.silent(connection, working),
+            Some(Unrequested::Alive) => {
+                self.step(Event::Heard, Some(&connection.link));
+                log::info!("{}: it answers again", self.upstream.entry.key);
+            }
+            Some(Unrequested::Closed(why)) => return ControlFlow::Break(why),
+            None => return ControlFlow::Break("the connection ended".to_owned()),
+        }
+        ControlFlow::Continue(())
+    }
+
+    /// It gave no sign of life: calls that wait for it are told when it is given up.
+    fn silent(&mut self, connection: &Connection, working: bool) -> ControlFlow<String> {
+        let is_first = self.life.phase() == Phase::Ready;
+        if self.step(Event::Missed { working }, Some(&connection.link)) == Action::GiveUp {
+            let why = "it gave no sign of life".to_owned();
+            connection.link.wire().give_up(&why);
+            return ControlFlow::Break(why);
+        }
+        if is_first {
+            log::warn!("{}: it gave no sign of life when asked", self.upstream.entry.key);
+        }
+        ControlFlow::Continue(())
+    }
+
+    fn told(&mut self, connection: &Connection, command: Option<Command>) -> ControlFlow<String> {
+        match command {
+            // a late report of an earlier connection says nothing about this one
+            Some(Command::Lost { error, link })
+                if std::ptr::eq(link.as_ptr(), Arc::as_ptr(&connection.link)) =>
+            {
+                return ControlFlow::Break(error.to_string());
+            }
+            Some(command) => self.command(connection, command),
+            None => return ControlFlow::Break("the entry is gone".to_owned()),
+        }
+        ControlFlow::Continue(())
     }
 
     async fn announce(&self, announcement: Announcement) {
@@ -380,7 +483,7 @@ impl Supervisor {
                 let scope = Arc::clone(&self.scope);
                 self.scope.spawn("lane", lane::run(life, upstream, tools, scope, peer));
             }
-            Command::Lost { .. } => {} // handled by the caller, which leaves its loop
+            Command::Lost { .. } => {} // of an earlier connection
         }
         if self.commands.is_empty() {
             self.upstream.take_ended().iter().for_each(|uri| self.watching.unwatch(uri));

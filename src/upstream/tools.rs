@@ -11,7 +11,7 @@ use crate::upstream::http::{Destination, HttpLink};
 use crate::upstream::lines::{Bounds, Lines, Output};
 use crate::upstream::link::Wire;
 use crate::upstream::state::Announcement;
-use crate::upstream::stdio;
+use crate::upstream::stdio::{self, Repeats};
 use http::HeaderMap;
 use http::header::{HeaderName, HeaderValue};
 use std::collections::BTreeMap;
@@ -36,6 +36,8 @@ pub struct Tools {
     pub random: Arc<Random>,
     /// The environment that children may inherit from.
     pub environment: Arc<BTreeMap<String, String>>,
+    /// What children have said before they failed; each supervisor has its own.
+    pub repeats: Arc<Repeats>,
     /// Connects to the server inside this process.
     pub builtin: Arc<dyn Fn(&Scope) -> DuplexStream + Send + Sync>,
 }
@@ -75,7 +77,10 @@ impl Tools {
     ) -> Result<Opened, String> {
         let environment = crate::config::child_environment(stdio, &self.environment);
         let child = stdio::start(&self.spawner, key, stdio, environment).await?;
-        scope.spawn("upstream stderr", stdio::drain_stderr(key.to_owned(), child.stderr));
+        scope.spawn(
+            "upstream stderr",
+            stdio::drain_stderr(key.to_owned(), Arc::clone(&self.repeats), child.stderr),
+        );
         let output = Output::Pipe(child.stdin);
         let bounds = self.bounds();
         let lines = Lines::open(scope, child.stdout, output, bounds, key, unrequested);

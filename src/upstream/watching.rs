@@ -363,6 +363,7 @@ async fn pass_on(
     back: &mpsc::Sender<Unrequested>,
 ) -> Result<(), mpsc::error::SendError<Unrequested>> {
     while let Ok(Some(message)) = stream.next().await {
+        link.arrived(http::StatusCode::OK);
         match message {
             Message::Request(request) => link.ask(&request),
             Message::Notification(n) if is_withdrawn(link, &n) => {}

@@ -135,6 +135,7 @@ pub(crate) struct FakeHttp {
     address: String,
     shared: Arc<Shared>,
     sessions: Arc<Mutex<HashSet<String>>>,
+    stopping: watch::Sender<bool>,
 }
 
 impl FakeHttp {
@@ -142,15 +143,21 @@ impl FakeHttp {
     pub(crate) async fn serve(
         script: impl Fn(&Head, &str) -> Answer + Send + Sync + 'static,
     ) -> FakeHttp {
-        FakeHttp::start(Box::new(script), Arc::default()).await
+        FakeHttp::start(Box::new(script), Arc::default(), "127.0.0.1:0").await
     }
 
     /// An MCP server after the script of `script.rs`.
     pub(crate) async fn mcp(script: Value) -> FakeHttp {
+        FakeHttp::mcp_at(script, "127.0.0.1:0").await
+    }
+
+    /// The same at an address where there may have been one before.
+    pub(crate) async fn mcp_at(script: Value, address: &str) -> FakeHttp {
         let sessions: Arc<Mutex<HashSet<String>>> = Arc::default();
         let server =
             McpServer { peer: Mutex::new(Peer::new(script)), sessions: Arc::clone(&sessions) };
-        FakeHttp::start(Box::new(move |head, body| server.answer(head, body)), sessions).await
+        let script = Box::new(move |head: &Head, body: &str| server.answer(head, body));
+        FakeHttp::start(script, sessions, address).await
     }
 
     /// Not even HTTP: says these bytes to whoever says anything, and closes. Returns its URL.
@@ -168,8 +175,12 @@ impl FakeHttp {
         format!("http://{address}/mcp")
     }
 
-    async fn start(script: Box<Script>, sessions: Arc<Mutex<HashSet<String>>>) -> FakeHttp {
-        let listener = TcpListener::bind("127.0.0.1:0").await.expect("loopback has a free port");
+    async fn start(
+        script: Box<Script>,
+        sessions: Arc<Mutex<HashSet<String>>>,
+        address: &str,
+    ) -> FakeHttp {
+        let listener = TcpListener::bind(address).await.expect("loopback has a free port");
         let address = listener.local_addr().expect("it is bound").to_string();
         let shared = Arc::new(Shared {
             script,
@@ -180,12 +191,34 @@ impl FakeHttp {
             lanes: broadcast::Sender::new(1024),
         });
         let server = Arc::clone(&shared);
+        let (stopping, mut stop) = watch::channel(false);
         tokio::spawn(async move {
-            while let Ok((stream, _)) = listener.accept().await {
-                tokio::spawn(Arc::clone(&server).connection(stream));
+            let mut connections = tokio::task::JoinSet::new();
+            loop {
+                tokio::select! {
+                    Ok((stream, _)) = listener.accept() => {
+                        connections.spawn(Arc::clone(&server).connection(stream));
+                    }
+                    Some(_) = connections.join_next() => {}
+                    // whoever waits for the last receiver to go sees that all connections are gone
+                    () = told(&mut stop) => {
+                        connections.shutdown().await;
+                        return;
+                    }
+                }
             }
         });
-        FakeHttp { address, shared, sessions }
+        FakeHttp { address, shared, sessions, stopping }
+    }
+
+    /// Ends it as a crash does: no connection is left, and nobody listens.
+    pub(crate) async fn crash(&self) {
+        self.stopping.send_replace(true);
+        bounded("the end of the server", self.stopping.closed()).await;
+    }
+
+    pub(crate) fn address(&self) -> &str {
+        &self.address
     }
 
     pub(crate) fn url(&self) -> String {
@@ -461,6 +494,13 @@ impl McpServer {
     }
 }
 
+/// Returns when the test says so, and not because it has forgotten the server.
+async fn told(stop: &mut watch::Receiver<bool>) {
+    if stop.wait_for(|stop| *stop).await.is_err() {
+        std::future::pending().await
+    }
+}
+
 /// Version, method and name in the headers must be those of the body.
 fn headers_match(head: &Head, message: &Value) -> bool {
     let params = &message["params"];
@@ -498,7 +538,7 @@ fn by_acts(acts: Vec<Act>, modern: bool, stream: bool, standing: &str) -> Answer
         Act::Await(gate) => answer.wait(&gate),
         Act::Follow(id) => answer.step(Step::Follow(id)),
         Act::Exit(_) => answer.step(Step::Cut),
-        Act::Stderr(_) | Act::Flood(_) | Act::Deaf => answer,
+        Act::Stderr(_) | Act::Flood(_) | Act::Deaf | Act::CloseOutput => answer,
     })
 }
 

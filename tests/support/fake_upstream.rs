@@ -86,6 +86,12 @@ fn perform(dir: &Path, acts: Vec<Act>) {
                 append(dir, "ended", b"exit\n");
                 std::process::exit(code);
             }
+            Act::CloseOutput => {
+                let nowhere = std::fs::File::create("/dev/null").expect("there is one");
+                rustix::stdio::dup2_stdout(nowhere).expect("stdout can be replaced");
+                append(dir, "received", b"closed\n");
+                forever();
+            }
             Act::Deaf | Act::Follow(_) => {}
         }
     }

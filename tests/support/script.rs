@@ -37,6 +37,7 @@
 //! | `{"stderr": "text"}` `{"flood": 1000}` | a line, or so many bytes of lines, on stderr (stdio) |
 //! | `{"exit": 1}` | end the process (stdio), cut the connection (HTTP) |
 //! | `{"deaf": true}` | never read again (stdio) |
+//! | `{"closeOutput": true}` | close stdout and live on (stdio) |
 
 use serde_json::value::RawValue;
 use serde_json::{Map, Value, json};
@@ -66,6 +67,7 @@ pub(crate) enum Act {
     Flood(usize),
     Exit(i32),
     Deaf,
+    CloseOutput,
     /// Keep this listen stream open.
     Follow(String),
 }
@@ -218,6 +220,7 @@ impl Peer {
             "flood" => vec![Act::Flood(number())],
             "exit" => vec![Act::Exit(i32::try_from(value.as_i64().unwrap_or(1)).unwrap_or(1))],
             "deaf" => vec![Act::Deaf],
+            "closeOutput" => vec![Act::CloseOutput],
             _ => panic!("unknown step {step}"),
         }
     }

@@ -2,7 +2,7 @@
 //! an error that says why, and what has changed meanwhile is announced.
 
 use super::tools;
-use crate::support::{BOUND, FakeStdio, Legacy, Modern, Proxy, process};
+use crate::support::{BOUND, FakeHttp, FakeStdio, Legacy, Modern, Proxy, process};
 use rustix::process::Signal;
 use serde_json::json;
 use std::time::Instant;
@@ -88,4 +88,46 @@ async fn a_server_that_keeps_crashing_is_given_time() {
     let warned =
         warned.iter().filter(|l| l.contains("\"warn\"") && l.contains("looping: ")).count();
     assert_eq!(warned, 1, "the same reason is said once");
+}
+
+/// What was in flight when it crashed may have been carried out: it is not said again.
+#[tokio::test]
+async fn an_http_server_that_was_started_again_is_connected_to_again() {
+    for era in ["legacy", "modern"] {
+        let script = json!({ "era": era, "tools": ["wait", "echo"], "on": {
+            "tools/call:wait": [{ "await": "never" }, { "result": {} }] } });
+        let before = FakeHttp::mcp(script.clone()).await;
+        let mut entry = before.entry();
+        entry["restart"] = json!({ "delayMs": 100 });
+        let proxy = Proxy::with(json!({ "mcpServers": {
+            "fake": entry, "1mcp": { "type": "builtin" } } }))
+        .start()
+        .await;
+        proxy.logs.wait_for("fake: ready").await;
+        let client = Modern::new(&proxy.url("/mcp/fake"));
+        let waiting = client.request("tools/call", json!({ "name": "wait" }));
+        let crash = async {
+            before.reached("never").await;
+            before.crash().await;
+            Instant::now()
+        };
+        let (in_flight, crashed) = tokio::join!(waiting, crash);
+        let message = in_flight.error()["message"].as_str().unwrap_or_default();
+        assert!(message.contains("\"fake\""), "{era}: {message}");
+        assert!(crashed.elapsed().as_millis() < 1000, "{era}: after {:?}", crashed.elapsed());
+        // a call finds out, if nothing did before
+        let echo = json!({ "name": "echo", "arguments": {} });
+        let down = client.request("tools/call", echo.clone()).await;
+        let message = down.error()["message"].as_str().unwrap_or_default();
+        assert!(message.contains("\"fake\""), "{era}: {message}");
+        let after = FakeHttp::mcp_at(script, before.address()).await;
+        let begun = Instant::now();
+        while client.request("tools/call", echo.clone()).await.response().get("result").is_none() {
+            assert!(begun.elapsed() < BOUND, "{era}: it is not back");
+            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+        }
+        let calls = after.received_of("tools/call");
+        assert!(calls.iter().all(|call| call["params"]["name"] == "echo"), "{era}: {calls:?}");
+        assert_eq!(calls.len(), 1, "{era}: only the one that succeeded: {calls:?}");
+    }
 }

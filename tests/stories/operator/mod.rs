@@ -1,8 +1,11 @@
 //! What somebody who runs the gateway is promised: it is there at once, says clearly what is wrong,
 //! keeps one bad server from spoiling the others, and leaves nothing behind.
 
+mod a_crash_loop_is_rare_and_readable;
 mod a_crashed_upstream_comes_back_within_5s;
 mod a_dead_upstream_never_empties_or_delays_the_others;
+mod a_hung_upstream_does_not_stay_ready;
+mod a_server_that_cannot_be_used_says_why;
 mod bad_config_is_told_whole;
 mod cli_asks_and_answers;
 mod config_search_never_reads_the_current_directory;
