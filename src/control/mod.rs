@@ -1,4 +1,5 @@
-//! Decisions about time and load as pure state machines: backoff and pace.
+//! Decisions about time, load and confinement, as pure values and state machines.
 
 pub mod backoff;
+pub mod confine;
 pub mod pace;

@@ -11,6 +11,7 @@ use crate::relay::{Endpoint, Hub, Parking, Relay, Tasks, World};
 use crate::sys::random::Random;
 use crate::sys::spawn::Spawner;
 use crate::task::{Scope, Token};
+use crate::upstream::stdio::Fence;
 use crate::upstream::supervisor::Supervisor;
 use crate::upstream::tools::Tools;
 use crate::upstream::{Announcement, State, Upstream};
@@ -32,6 +33,8 @@ pub struct Parts {
     pub config: Config,
     /// What children may inherit.
     pub environment: BTreeMap<String, String>,
+    /// What the sandboxes of children keep from them.
+    pub fence: Fence,
     /// Where clients connect.
     pub listeners: Vec<Listener>,
     /// Starts child processes.
@@ -51,7 +54,7 @@ impl Gateway {
     /// Starts everything. Listening does not wait for upstreams.
     pub fn start(parts: Parts) -> Self {
         let scope = Scope::root("gateway");
-        let Parts { config, environment, listeners, spawner, random } = parts;
+        let Parts { config, environment, fence, listeners, spawner, random } = parts;
         let config = Arc::new(config);
         let (announce, announcements) = mpsc::channel(MAX_ANNOUNCEMENTS);
         let made: Vec<_> = config
@@ -75,6 +78,7 @@ impl Gateway {
             announce,
             random: Arc::clone(&random),
             environment: Arc::new(environment),
+            fence: Arc::new(fence),
             builtin: builtin::connector(worlds.clone()),
         };
         let publisher = Publisher {
@@ -274,11 +278,12 @@ pub fn status_json(upstream: &Upstream) -> String {
     let count = |kind| upstream.listing(kind).map_or(0, |listing| listing.entries.len());
     let protocol = upstream.link().map(|link| link.peer.revision.as_str());
     format!(
-        "{{\"name\":{},\"slug\":{},\"state\":{},\"protocolVersion\":{},\"tools\":{},\"prompts\":{},\"resources\":{}}}",
+        "{{\"name\":{},\"slug\":{},\"state\":{},\"protocolVersion\":{},\"sandbox\":{},\"tools\":{},\"prompts\":{},\"resources\":{}}}",
         text(&upstream.entry.key),
         text(upstream.slug()),
         text(&upstream.state().to_string()),
         protocol.map_or("null".to_owned(), text),
+        upstream.sandboxed().map_or("null".to_owned(), |said| text(&said)),
         count(ListKind::Tools),
         count(ListKind::Prompts),
         count(ListKind::Resources),

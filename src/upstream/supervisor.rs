@@ -165,7 +165,7 @@ impl Supervisor {
     /// Serves until the connection ends, and says why it did.
     async fn serve(&mut self, mut connection: Connection) -> String {
         let token = self.scope.token();
-        self.upstream.connected(&connection.link.peer);
+        self.upstream.connected(&connection.link.peer, connection.sandboxed.take());
         let changed = self.read_lists(&connection).await;
         self.publish(changed).await;
         self.upstream.set_state(State::Ready(Arc::clone(&connection.link)));
