@@ -3,6 +3,7 @@
 //!
 //! As root the stories run once more as an unprivileged user: what root may do proves little.
 #![cfg(target_os = "linux")]
+#![allow(clippy::print_stderr, reason = "what is left out is said")]
 
 use std::ffi::OsString;
 use std::fs;
@@ -65,7 +66,7 @@ impl Story {
                 ("HOME".into(), self.folder.join("home").into()),
             ],
             cwd: Some(self.folder.join("home/work")),
-            sandbox,
+            sandbox: sandbox.map(Box::new),
         }
     }
 

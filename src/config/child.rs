@@ -141,7 +141,7 @@ mod tests {
             env: Vec::new(),
             inherit_all,
             filter: filter.iter().map(pattern).collect(),
-            sandbox: crate::config::Sandbox::default(),
+            sandbox: Box::default(),
         }
     }
 

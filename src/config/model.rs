@@ -143,7 +143,7 @@ pub struct Stdio {
     /// Narrows what is inherited.
     pub filter: Vec<EnvPattern>,
     /// What it may touch.
-    pub sandbox: Sandbox,
+    pub sandbox: Box<Sandbox>,
 }
 
 impl fmt::Debug for Stdio {
@@ -500,7 +500,7 @@ mod tests {
             env: vec![("TOKEN".to_owned(), Some(SecretText::new("s3cret".to_owned())))],
             inherit_all: false,
             filter: Vec::new(),
-            sandbox: Sandbox::default(),
+            sandbox: Box::default(),
         };
         let shown = format!("{stdio:?}");
         assert!(!shown.contains("s3cret") && shown.contains("TOKEN"), "{shown}");

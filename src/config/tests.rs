@@ -545,14 +545,13 @@ fn faults_are_limited_and_counted() {
 // ---- the sandbox ----
 
 fn sandbox(text: &str) -> Sandbox {
-    stdio(&clean(&one(&format!("{{\"command\": \"x\", \"sandbox\": {text}}}"))), "a")
-        .sandbox
-        .clone()
+    let config = clean(&one(&format!("{{\"command\": \"x\", \"sandbox\": {text}}}")));
+    (*stdio(&config, "a").sandbox).clone()
 }
 
 #[test]
 fn a_sandbox_is_the_default_unless_its_entry_says_otherwise() {
-    assert_eq!(stdio(&clean(&one(r#"{"command": "x"}"#)), "a").sandbox, Sandbox::default());
+    assert_eq!(*stdio(&clean(&one(r#"{"command": "x"}"#)), "a").sandbox, Sandbox::default());
     assert_eq!(sandbox("{}"), Sandbox::default());
     let off = sandbox(r#"{"profile": "dangerously-off"}"#);
     assert_eq!(off.profile, SandboxProfile::DangerouslyOff);

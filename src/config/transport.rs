@@ -90,7 +90,7 @@ fn stdio(fields: &Fields<'_>, findings: &mut Findings) -> Option<Stdio> {
     }
     let inherit_all = fields.read("inheritParentEnv", findings, read::boolean);
     let filter = fields.read("envFilter", findings, read::words).unwrap_or_default();
-    let sandbox = sandbox::read(fields, findings);
+    let sandbox = Box::new(sandbox::read(fields, findings));
     Some(Stdio {
         command: command?,
         args: args.unwrap_or_default(),

@@ -30,7 +30,7 @@ pub(super) const PIPES: usize = 3;
 /// From the gateway to the keeper. The end of the stream means [`Order::Kill`] and go.
 #[derive(Serialize, Deserialize)]
 pub(super) enum Order {
-    Start(Plan),
+    Start(Box<Plan>),
     Terminate,
     Kill,
 }
@@ -42,7 +42,7 @@ pub(super) struct Plan {
     pub(super) args: Vec<OsString>,
     pub(super) env: Vec<(OsString, OsString)>,
     pub(super) cwd: Option<OsString>,
-    pub(super) sandbox: Option<Policy>,
+    pub(super) sandbox: Option<Box<Policy>>,
     /// The server's own temporary folder, which the keeper makes.
     pub(super) scratch: Option<PathBuf>,
 }

@@ -243,7 +243,7 @@ impl Reaper {
     fn launch(&self, spec: ChildSpec) -> Result<Launched, SpawnError> {
         let failed = |error: io::Error| SpawnError::from_keeper(&error);
         let label = spec.label.clone();
-        let frame = encode(&Order::Start(spec.into())).map_err(failed)?;
+        let frame = encode(&Order::Start(Box::new(spec.into()))).map_err(failed)?;
         let (server_stdin, stdin) = io::pipe().map_err(failed)?;
         let (stdout, server_stdout) = io::pipe().map_err(failed)?;
         let (stderr, server_stderr) = io::pipe().map_err(failed)?;

@@ -43,7 +43,7 @@ pub struct ChildSpec {
     /// The working directory; the gateway's own if `None`.
     pub cwd: Option<PathBuf>,
     /// What it is held to; nothing if `None`.
-    pub sandbox: Option<Policy>,
+    pub sandbox: Option<Box<Policy>>,
 }
 
 /// A running server. Its ends of the pipes are non-blocking; its standard output is raised to

@@ -1,7 +1,7 @@
 //! An upstream that is a child process: starting it, and what it writes to its standard error.
 
 use crate::base::limits::Limits;
-use crate::config::{SandboxProfile, SecretText, Stdio};
+use crate::config::{Sandbox, SandboxProfile, SecretText, Stdio};
 use crate::control::confine::Sandboxed;
 use crate::observe::log::{Admit, RateLimited};
 use crate::sys::command::CommandError;
@@ -39,15 +39,15 @@ impl Fence {
     }
 
     /// What the child of an entry is held to.
-    fn policy(&self, stdio: &Stdio) -> Option<Policy> {
-        let rules = stdio.sandbox.clone();
+    fn policy(&self, stdio: &Stdio) -> Option<Box<Policy>> {
+        let rules = Sandbox::clone(&stdio.sandbox);
         if rules.profile == SandboxProfile::DangerouslyOff {
             return None;
         }
         let values = stdio.env.iter().filter_map(|(_, value)| Some(value.as_ref()?.expose()));
         let named = named_paths(stdio.args.iter().map(String::as_str).chain(values));
         let (protected, home) = (self.own.clone(), self.home.clone());
-        Some(Policy { rules, named, protected, home, at_most: None })
+        Some(Box::new(Policy { rules, named, protected, home, at_most: None }))
     }
 
     /// Logs what a child is held by; what this kernel cannot do, once for all children.

@@ -119,7 +119,7 @@ const X32_OWN: [i64; 4] = [521, 528, 539, 540]; // ptrace, kexec_load, process_v
 /// The filters of a policy, to be applied one after the other; none for a processor that the
 /// compiler does not know.
 pub(super) fn programs(network: Network, unix: bool) -> Result<Vec<BpfProgram>, Fault> {
-    let mut refused = BTreeMap::from_iter(REFUSED.iter().map(|call| (i64::from(*call), vec![])));
+    let mut refused = BTreeMap::from_iter(REFUSED.iter().map(|call| (*call, vec![])));
     refused.insert(
         libc::SYS_clone,
         masked(0, &NAMESPACES.map(|flag| u64::from(flag.cast_unsigned())))?,

@@ -95,6 +95,10 @@ fn is_in(path: &Path, folders: &[&str]) -> bool {
     folders.iter().any(|folder| path.starts_with(folder))
 }
 
+fn ends_in(path: &Path, endings: &[&str]) -> bool {
+    path.extension().and_then(OsStr::to_str).is_some_and(|ending| endings.contains(&ending))
+}
+
 impl<'a> Survey<'a> {
     fn new(policy: &'a Policy, subject: &'a Subject<'a>) -> Self {
         let own = subject.variable("HOME").map(PathBuf::from);
@@ -307,29 +311,40 @@ impl<'a> Survey<'a> {
     fn entry(&mut self, strict: bool) {
         for named in &self.policy.named {
             let path = Path::new(named);
-            let Ok(real) = fs::canonicalize(path) else { continue };
+            let Some(real) = self.meant_by(path) else { continue };
             if is_in(&real, places::SYSTEM) || is_in(&real, &["/proc", "/sys"]) {
                 continue;
             }
             if strict {
                 self.remark(path, "named by its entry, not granted in the strict profile");
-                continue;
-            }
-            let ending = real.extension().and_then(OsStr::to_str);
-            if real.is_file() && ending.is_some_and(|ending| places::PROGRAMS.contains(&ending)) {
+            } else if real.is_file() && ends_in(&real, places::PROGRAMS) {
                 self.program(path, MAX_INTERPRETERS);
-                self.remark(path, "run as a program of its entry");
-                continue;
-            }
-            match self.too_much(&real) {
-                Some(why) => self.remark(path, &format!("named by its entry, not granted: {why}")),
-                None => {
-                    let access = if is_in(&real, &["/etc"]) { Access::Read } else { Access::All };
-                    self.give(&real, access);
-                    self.remark(path, "granted, because its entry names it");
-                }
+                self.remark(path, "its program");
+            } else if let Some(why) = self.too_much(&real) {
+                self.remark(path, &format!("named by its entry, not granted: {why}"));
+            } else {
+                let access = if is_in(&real, &["/etc"]) { Access::Read } else { Access::All };
+                self.give(&real, access);
+                self.remark(&real, "granted, because its entry names it");
             }
         }
+    }
+
+    /// What has to be given for a path that an entry names: that path; for a file that is yet to
+    /// be made, or a database, which keeps its journal beside it, the folder.
+    fn meant_by(&self, path: &Path) -> Option<PathBuf> {
+        let real = fs::canonicalize(path).ok();
+        let alone =
+            real.as_ref().is_some_and(|real| real.is_dir() || !ends_in(real, places::DATABASES));
+        if alone {
+            return real;
+        }
+        let folder = path.parent().and_then(|folder| fs::canonicalize(folder).ok());
+        let fits = |folder: &PathBuf| {
+            let everybodys = places::EVERYBODYS.iter().any(|each| folder == Path::new(each));
+            !everybodys && self.too_much(folder).is_none()
+        };
+        folder.filter(fits).or(real)
     }
 
     /// What `sandbox` itself names.

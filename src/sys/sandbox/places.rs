@@ -207,3 +207,6 @@ pub(super) const MARKS: &[&str] =
 /// How a file that is a program ends.
 pub(super) const PROGRAMS: &[&str] =
     &["js", "mjs", "cjs", "ts", "mts", "cts", "tsx", "py", "pyz", "sh", "rb", "jar", "php", "pl"];
+
+/// How a file that is a database ends.
+pub(super) const DATABASES: &[&str] = &["db", "db3", "sqlite", "sqlite3", "duckdb"];
