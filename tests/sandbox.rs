@@ -506,6 +506,64 @@ fn an_argument_never_opens_the_home_folder_keys_or_our_own_files() {
 }
 
 #[test]
+fn a_program_reads_its_project_and_packages_but_none_of_our_files_there() {
+    run(async {
+        let story = Story::new("program");
+        if !has(&story, 1).await {
+            return;
+        }
+        for folder in ["app/build", "app/lib", "app/node_modules/x", "node_modules/y", "beside"] {
+            fs::create_dir_all(story.folder.join("home/src").join(folder)).expect("a folder");
+        }
+        let files = ["app/package.json", "app/lib/part", "app/node_modules/x/part"];
+        for file in files.iter().chain(&["node_modules/y/part", "app/mcp.json", "beside/secret"]) {
+            fs::write(story.folder.join("home/src").join(file), "part").expect("a file");
+        }
+        let script = story.path("home/src/app/build/run.sh");
+        fs::write(&script, "cat \"$1\"").expect("a script");
+        let policy = Policy {
+            named: vec![script.clone()],
+            protected: vec![story.folder.join("home/src/app/mcp.json")],
+            ..story.policy(Sandbox::default())
+        };
+        let reads = async |file: &str| {
+            let file = story.path(&format!("home/src/{file}"));
+            let spec = story.spec("sh", &[&script, &file], Some(policy.clone()));
+            story.run(spec).await.0 == Exit::Code(0)
+        };
+        for file in files.iter().chain(&["node_modules/y/part"]) {
+            assert!(reads(file).await, "{file}");
+        }
+        for file in ["app/mcp.json", "beside/secret", "../secret"] {
+            assert!(!reads(file).await, "{file}");
+        }
+        let act = format!("echo x > {}", story.path("home/src/app/lib/part"));
+        let (exit, ..) = story.run(story.spec("sh", &["-c", &act], Some(policy.clone()))).await;
+        assert_ne!(exit, Exit::Code(0), "it is read, not written");
+    });
+}
+
+#[test]
+fn caches_are_given_to_their_launcher_alone() {
+    run(async {
+        let story = Story::new("launcher");
+        if !has(&story, 1).await {
+            return;
+        }
+        let launcher = story.path("home/work/npx");
+        fs::write(&launcher, "#!/bin/sh\necho x > $HOME/.npm/file").expect("a script");
+        fs::copy(&launcher, story.path("home/work/other")).expect("a copy");
+        for name in ["npx", "other"] {
+            let file = story.path(&format!("home/work/{name}"));
+            fs::set_permissions(&file, fs::Permissions::from_mode(0o755)).expect("its mode");
+        }
+        story.allowed(Sandbox::default(), &launcher, &[]).await;
+        story.denied(strict(), &launcher, &[]).await;
+        story.refused(Sandbox::default(), &story.path("home/work/other"), &[]).await;
+    });
+}
+
+#[test]
 fn another_user_is_become_by_root_or_not_at_all() {
     run(async {
         let story = Story::new("user");

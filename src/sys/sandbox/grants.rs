@@ -185,6 +185,9 @@ impl<'a> Survey<'a> {
         for file in both(file) {
             let root = self.root_of(&file);
             self.give_around(&root, Access::Execute, false);
+            for packages in self.packages_above(&root) {
+                self.give_around(&packages, Access::Execute, false);
+            }
             // A virtual environment's interpreter is a link to another installation.
             if root.join("pyvenv.cfg").exists() && interpreters > 0 {
                 let python = root.join("bin/python");
@@ -203,21 +206,36 @@ impl<'a> Survey<'a> {
         }
     }
 
-    /// The largest folder that belongs to a program; the file itself if none does.
+    /// The folder that belongs to a program: its project, its installation, or what it lies in;
+    /// the file itself if that is too much.
     fn root_of(&self, file: &Path) -> PathBuf {
-        let fits = |folder: &&Path| {
-            self.is_home(folder).is_none()
-                && !places::BROAD.iter().chain(places::EVERYBODYS).any(|b| *folder == Path::new(b))
-                && !self.homes.iter().any(|home| {
-                    places::SECRETS.iter().any(|name| home.join(name).starts_with(folder))
-                })
-        };
+        let fits = |folder: &&Path| self.is_ones_own(folder);
         let Some(folder) = file.parent().filter(fits) else { return file.to_owned() };
-        let marked = |folder: &&Path| places::MARKS.iter().any(|mark| folder.join(mark).exists());
-        let project = folder.ancestors().take(MAX_UP).take_while(fits).filter(marked).last();
+        let has =
+            |folder: &Path, marks: &[&str]| marks.iter().any(|mark| folder.join(mark).exists());
+        let mut above = folder.ancestors().take(MAX_UP).take_while(fits);
+        let project = above.find(|folder| has(folder, places::MARKS));
         let binaries = ["bin", "sbin", "shims"].iter().any(|name| folder.ends_with(name));
         let prefix = folder.parent().filter(|_| binaries).filter(fits);
+        let prefix = prefix.filter(|prefix| has(prefix, places::PREFIX_MARKS));
         project.or(prefix).unwrap_or(folder).to_owned()
+    }
+
+    /// Where Node looks for packages besides the project itself: in every folder above.
+    fn packages_above(&self, root: &Path) -> Vec<PathBuf> {
+        let above = root.ancestors().skip(1).take(MAX_UP).take_while(|up| self.is_ones_own(up));
+        above.map(|up| up.join("node_modules")).filter(|packages| packages.is_dir()).collect()
+    }
+
+    /// Whether a folder can belong to one program: not the system's, a user's or everybody's.
+    fn is_ones_own(&self, folder: &Path) -> bool {
+        let near = |secret: PathBuf| folder.starts_with(&secret) || secret.starts_with(folder);
+        let secret = |home: &PathBuf| places::SECRETS.iter().any(|name| near(home.join(name)));
+        let shared = places::BROAD.iter().chain(places::EVERYBODYS);
+        self.is_home(folder).is_none()
+            && folder.components().count() > 2
+            && !shared.into_iter().any(|each| folder == Path::new(each))
+            && !self.homes.iter().any(secret)
     }
 
     /// What the first line of a script names, and what `env` finds for it.
@@ -274,8 +292,11 @@ impl<'a> Survey<'a> {
             let home = self.subject.variable("HOME").map(PathBuf::from);
             let below = home.iter().flat_map(|home| launcher.folders.iter().map(|f| home.join(f)));
             for folder in set.into_iter().chain(below) {
-                // One that cannot be made cannot be given either: the launcher will say so.
-                let _ = fs::create_dir_all(&folder);
+                // One that cannot be made cannot be given either: the launcher will say so. For
+                // another user, nothing is made in root's name.
+                if self.policy.rules.user.is_none() {
+                    let _ = fs::create_dir_all(&folder);
+                }
                 if self.too_much(&folder).is_none() {
                     self.give(&folder, Access::All);
                 }
@@ -323,7 +344,11 @@ impl<'a> Survey<'a> {
             } else if let Some(why) = self.too_much(&real) {
                 self.remark(path, &format!("named by its entry, not granted: {why}"));
             } else {
-                let access = if is_in(&real, &["/etc"]) { Access::Read } else { Access::All };
+                let access = match &real {
+                    real if is_in(real, &["/etc"]) => Access::Read,
+                    real if is_in(real, &["/dev"]) => Access::Device,
+                    _ => Access::All,
+                };
                 self.give(&real, access);
                 self.remark(&real, "granted, because its entry names it");
             }

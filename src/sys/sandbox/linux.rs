@@ -6,7 +6,8 @@ use std::os::unix::fs::MetadataExt as _;
 
 use landlock::{
     ABI, Access as _, AccessFs, AccessNet, BitFlags, CompatLevel, Compatible as _, NetPort,
-    PathBeneath, PathFd, Ruleset, RulesetAttr as _, RulesetCreated, RulesetCreatedAttr as _, Scope,
+    PathBeneath, PathFd, Ruleset, RulesetAttr as _, RulesetCreated, RulesetCreatedAttr as _,
+    RulesetStatus, Scope,
 };
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use rustix::thread::CapabilitySet;
@@ -139,8 +140,12 @@ fn enforce(rules: &Sandbox, measures: &Measures, grants: &[Grant]) -> Result<(),
     for grant in grants {
         created = allow(created, grant, abi)?;
     }
-    created.restrict_self().map_err(library)?;
-    Ok(())
+    let status = created.restrict_self().map_err(library)?;
+    if status.ruleset == RulesetStatus::FullyEnforced {
+        Ok(())
+    } else {
+        Err(library("not enforced"))
+    }
 }
 
 /// The ports to connect to and to listen on that alone are left.

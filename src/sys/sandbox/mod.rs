@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use crate::config::{Sandbox, SandboxProfile};
+use crate::config::{MAX_LISTED, Sandbox, SandboxProfile};
 use crate::control::confine::{Demand, Kernel, Lacking, Network};
 
 #[cfg(target_os = "linux")]
@@ -47,6 +47,7 @@ pub struct Policy {
     pub at_most: Option<Kernel>,
 }
 
+#[cfg_attr(not(target_os = "linux"), allow(dead_code, reason = "only Linux has sandboxes"))]
 /// Why a server was not held, and so not started.
 #[derive(Debug)]
 pub(super) enum Fault {
@@ -68,6 +69,7 @@ impl fmt::Display for Fault {
     }
 }
 
+#[cfg_attr(not(target_os = "linux"), allow(dead_code, reason = "only Linux has sandboxes"))]
 /// The server as the exec stage is about to become it.
 pub(super) struct Subject<'a> {
     /// The program, absolute.
@@ -104,14 +106,19 @@ impl Policy {
     }
 }
 
-/// The absolute paths among arguments and values of variables; of `--option=/path`, the path.
+/// The first [`MAX_LISTED`] absolute paths among arguments and values of variables; of `--option=/path`, the path.
 #[must_use]
 pub fn named_paths<'a>(texts: impl Iterator<Item = &'a str>) -> Vec<String> {
     let path = |text: &'a str| match text.split_once('=') {
         Some((option, path)) if option.starts_with('-') => path,
         _ => text,
     };
-    texts.map(path).filter(|path| path.starts_with('/')).map(str::to_owned).collect()
+    texts
+        .map(path)
+        .filter(|path| path.starts_with('/'))
+        .take(MAX_LISTED)
+        .map(str::to_owned)
+        .collect()
 }
 
 /// On other systems there is no sandbox: what was asked for by name is refused.

@@ -207,6 +207,9 @@ pub(super) const EVERYBODYS: &[&str] = &["/tmp", "/var/tmp", "/dev/shm"];
 pub(super) const MARKS: &[&str] =
     &["package.json", "pyproject.toml", "setup.py", "deno.json", "node_modules", "pyvenv.cfg"];
 
+/// What an installation has beside its `bin`.
+pub(super) const PREFIX_MARKS: &[&str] = &["lib", "lib64", "libexec", "share"];
+
 /// How a file that is a program ends.
 pub(super) const PROGRAMS: &[&str] =
     &["js", "mjs", "cjs", "ts", "mts", "cts", "tsx", "py", "pyz", "sh", "rb", "jar", "php", "pl"];
