@@ -341,18 +341,24 @@ impl<'a> Survey<'a> {
             } else if real.is_file() && ends_in(&real, places::PROGRAMS) {
                 self.program(path, MAX_INTERPRETERS);
                 self.remark(path, "its program");
-            } else if let Some(why) = self.too_much(&real) {
-                self.remark(path, &format!("named by its entry, not granted: {why}"));
             } else {
-                let access = match &real {
-                    real if is_in(real, &["/etc"]) => Access::Read,
-                    real if is_in(real, &["/dev"]) => Access::Device,
-                    _ => Access::All,
-                };
-                self.give(&real, access);
-                self.remark(&real, "granted, because its entry names it");
+                self.named(path, &real);
             }
         }
+    }
+
+    /// What an entry names and is not its program.
+    fn named(&mut self, path: &Path, real: &Path) {
+        if let Some(why) = self.too_much(real) {
+            return self.remark(path, &format!("named by its entry, not granted: {why}"));
+        }
+        let access = match real {
+            real if is_in(real, &["/etc"]) => Access::Read,
+            real if is_in(real, &["/dev"]) => Access::Device,
+            _ => Access::All,
+        };
+        self.give(real, access);
+        self.remark(real, "granted, because its entry names it");
     }
 
     /// What has to be given for a path that an entry names: that path; for a file that is yet to
