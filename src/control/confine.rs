@@ -132,7 +132,6 @@ pub fn measures(demand: Demand, kernel: Kernel) -> Result<Measures, Lacking> {
     let asked = [
         (kernel.landlock >= 1, Missing::Files, demand.paths),
         (kernel.landlock >= 3, Missing::Truncation, false),
-        // Files that cannot be opened need no further rule; without one, it is all or nothing.
         (kernel.landlock >= 5, Missing::Devices, false),
         (network.0, network.1, true),
         (kernel.landlock >= 6, Missing::Scope, false),
