@@ -366,7 +366,8 @@ fn entries(installed: &Installed, urls: [&String; 2], work: &Path) -> Map<String
         "filesystem": npm("mcp-server-filesystem", &[&files], json!({})),
         "memory": npm("mcp-server-memory", &[], memory),
         "time": { "command": installed.py_server("mcp-server-time"), "args": [] },
-        "git": { "command": installed.py_server("mcp-server-git"), "args": [] },
+        "git": { "command": installed.py_server("mcp-server-git"), "args": [],
+            "sandbox": { "write": [format!("{work}/repo")] } },
     });
     match entries {
         Value::Object(entries) => entries,

@@ -57,6 +57,7 @@ impl Story {
                 ("MARK".into(), (&*self.mark).into()),
             ],
             cwd: None,
+            sandbox: None,
         }
     }
 

@@ -3,6 +3,7 @@
 use crate::cli::Failure;
 use crate::config::{self, Config, Environment, Fault, Severity};
 use crate::sys::file;
+use crate::upstream::stdio::Fence;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -15,9 +16,24 @@ pub(crate) struct Loaded {
     pub(crate) faults: Vec<Fault>,
     /// The environment of this process, for children to inherit from.
     pub(crate) environment: BTreeMap<String, String>,
+    /// The files that it refers to.
+    files: Vec<PathBuf>,
 }
 
 impl Loaded {
+    /// What no child may see, whatever its entry says: the file, what it refers to, our state.
+    pub(crate) fn fence(&self) -> Fence {
+        let variable = |name| self.environment.get(name).map(PathBuf::from);
+        let home = variable("HOME").filter(|home| home.is_absolute());
+        let state = variable("ONEMCP_STATE_DIR")
+            .or_else(|| Some(variable("XDG_STATE_HOME")?.join("1mcp")))
+            .or_else(|| Some(home.as_ref()?.join(".local/state/1mcp")));
+        let system = ["/etc/1mcp", "/var/lib/1mcp"].map(PathBuf::from);
+        let own = [self.path.clone()].into_iter().chain(state).chain(self.files.clone());
+        let own = own.map(|path| std::path::absolute(&path).unwrap_or(path));
+        Fence::around(own.chain(system).collect(), home)
+    }
+
     /// Faults as lines, errors first.
     pub(crate) fn lines(&self) -> Vec<(bool, String)> {
         let name = self.path.display().to_string();
@@ -61,7 +77,8 @@ pub(crate) fn load(
         log::debug!("the key {key} is not ours and is ignored");
     }
     let (config, faults, environment) = (resolved.config, resolved.faults, wanted.variables);
-    Ok(Loaded { path, config, faults, environment })
+    let files = wanted.files.into_keys().map(PathBuf::from).collect();
+    Ok(Loaded { path, config, faults, environment, files })
 }
 
 fn find(named: Option<&Path>, variables: &BTreeMap<String, String>) -> Result<PathBuf, Failure> {

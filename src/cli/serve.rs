@@ -106,9 +106,10 @@ pub(super) fn start(
     let helper = own_program().map_err(|e| failed("cannot find this program", e))?;
     let spawner = Spawner::start(helper).map_err(|e| failed("cannot start processes", e))?;
     let random = Random::open().map_err(|e| failed("no randomness", e))?;
+    let fence = loaded.fence();
     let environment = loaded.environment;
     let random = Arc::new(random);
-    Ok(Gateway::start(Parts { config, environment, listeners, spawner, random }))
+    Ok(Gateway::start(Parts { config, environment, fence, listeners, spawner, random }))
 }
 
 async fn until_stopped(config: Config, loaded: Loaded) -> Result<u8, Failure> {

@@ -141,6 +141,7 @@ mod tests {
             env: Vec::new(),
             inherit_all,
             filter: filter.iter().map(pattern).collect(),
+            sandbox: Box::default(),
         }
     }
 

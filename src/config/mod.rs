@@ -20,6 +20,7 @@ mod model;
 mod parse;
 mod read;
 mod resolve;
+mod sandbox;
 mod schema;
 mod settings;
 mod substitute;
@@ -41,6 +42,7 @@ pub use model::{
 };
 pub use parse::{MAX_DEPTH, MAX_FILE_BYTES, MAX_KEY_BYTES, MAX_NODES};
 pub use resolve::{File, Parsed, Resolved, parse, resolve};
+pub use sandbox::{MAX_LISTED, Sandbox, SandboxProfile};
 pub use schema::{Key, Standing};
 pub use settings::{MAX_LISTEN, parse_listen};
 pub use url::{Host, HttpUrl, MAX_URL_BYTES, Scheme, UrlError, is_loopback_ip};

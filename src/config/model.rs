@@ -8,6 +8,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
+use super::sandbox::Sandbox;
 use super::url::{HttpUrl, is_loopback_ip};
 use crate::base::limits;
 use crate::base::secret::Secret;
@@ -141,6 +142,8 @@ pub struct Stdio {
     pub inherit_all: bool,
     /// Narrows what is inherited.
     pub filter: Vec<EnvPattern>,
+    /// What it may touch.
+    pub sandbox: Box<Sandbox>,
 }
 
 impl fmt::Debug for Stdio {
@@ -152,6 +155,7 @@ impl fmt::Debug for Stdio {
             .field("env", &self.env)
             .field("inherit_all", &self.inherit_all)
             .field("filter", &self.filter)
+            .field("sandbox", &self.sandbox)
             .finish()
     }
 }
@@ -499,6 +503,7 @@ mod tests {
             env: vec![("TOKEN".to_owned(), Some(SecretText::new("s3cret".to_owned())))],
             inherit_all: false,
             filter: Vec::new(),
+            sandbox: Box::default(),
         };
         let shown = format!("{stdio:?}");
         assert!(!shown.contains("s3cret") && shown.contains("TOKEN"), "{shown}");

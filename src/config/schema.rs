@@ -98,7 +98,7 @@ pub const ENTRY: &[Key] = &[
     foreign("dev"),
     foreign("gallery"),
     foreign("sandboxEnabled"),
-    later("sandbox"),
+    read("sandbox"),
     later("replace"),
     later("pin"),
     later("oauth"),
@@ -114,6 +114,22 @@ pub const RESTART: &[Key] = &[read("max"), read("delayMs")];
 
 /// `lanes` of an entry.
 pub const LANES: &[Key] = &[read("max"), read("idleMs")];
+
+/// `sandbox` of an entry.
+pub const SANDBOX: &[Key] = &[
+    read("profile"),
+    read("read"),
+    read("write"),
+    read("execute"),
+    read("connect"),
+    read("bind"),
+    read("memoryMb"),
+    read("processes"),
+    read("files"),
+    read("fileSizeMb"),
+    read("cpuSeconds"),
+    read("user"),
+];
 
 /// `timeouts` of an entry and of `gateway`.
 pub const TIMEOUTS: &[Key] =
@@ -303,7 +319,7 @@ mod tests {
 
     #[test]
     fn no_table_names_a_key_twice() {
-        for table in [ROOT, ENTRY, RESTART, LANES, TIMEOUTS, GATEWAY, AUTH, NAMING, LOG] {
+        for table in [ROOT, ENTRY, RESTART, LANES, SANDBOX, TIMEOUTS, GATEWAY, AUTH, NAMING, LOG] {
             for key in table {
                 assert_eq!(table.iter().filter(|k| k.name == key.name).count(), 1, "{}", key.name);
             }

@@ -254,14 +254,14 @@ fn plain_http_to_another_machine_is_allowed_by_a_dangerous_name_only() {
 #[test]
 fn what_does_not_exist_yet_is_a_warning() {
     let resolved = resolved(
-        r#"{"mcpServers": {"a": {"command": "x", "sandbox": {"profile": "default"}, "pin": "warn"}},
+        r#"{"mcpServers": {"a": {"command": "x", "replace": "stop-first", "pin": "warn"}},
  "gateway": {"tls": {"key": "x"}, "auth": {"users": ["u"]}}}"#,
     );
     assert_eq!(
         lines(&resolved),
         [
-            "1:39 /mcpServers/a/sandbox: `sandbox` is not supported yet and is ignored",
-            "1:74 /mcpServers/a/pin: `pin` is not supported yet and is ignored",
+            "1:39 /mcpServers/a/replace: `replace` is not supported yet and is ignored",
+            "1:64 /mcpServers/a/pin: `pin` is not supported yet and is ignored",
             "2:14 /gateway/tls: `tls` is not supported yet and is ignored",
             "2:44 /gateway/auth/users: `users` is not supported yet and is ignored",
         ]
@@ -540,4 +540,67 @@ fn faults_are_limited_and_counted() {
     let many: Vec<String> = (0..=MAX_ENTRIES).map(|n| format!("\"e{n}\": {{}}")).collect();
     let text = format!("{{\"mcpServers\": {{{}}}}}", many.join(","));
     assert_eq!(faults(&text), ["1:1: expected at most 512 entries, found 513"]);
+}
+
+// ---- the sandbox ----
+
+fn sandbox(text: &str) -> Sandbox {
+    let config = clean(&one(&format!("{{\"command\": \"x\", \"sandbox\": {text}}}")));
+    (*stdio(&config, "a").sandbox).clone()
+}
+
+#[test]
+fn a_sandbox_is_the_default_unless_its_entry_says_otherwise() {
+    assert_eq!(*stdio(&clean(&one(r#"{"command": "x"}"#)), "a").sandbox, Sandbox::default());
+    assert_eq!(sandbox("{}"), Sandbox::default());
+    let off = sandbox(r#"{"profile": "dangerously-off"}"#);
+    assert_eq!(off.profile, SandboxProfile::DangerouslyOff);
+    let all = sandbox(
+        r#"{"profile": "strict", "read": ["~/a", "b"], "write": ["/w"], "execute": ["/e"],
+            "connect": [443, 0], "bind": [], "memoryMb": 512, "processes": 20, "files": 100,
+            "fileSizeMb": 10, "cpuSeconds": 60, "user": "1001:100"}"#,
+    );
+    let expected = Sandbox {
+        profile: SandboxProfile::Strict,
+        read: vec!["/home/u/a".into(), "/work/project/b".into()],
+        write: vec!["/w".into()],
+        execute: vec!["/e".into()],
+        connect: Some(vec![443, 0]),
+        bind: Some(vec![]),
+        memory_mb: 512,
+        processes: Some(20),
+        files: 100,
+        file_size_mb: 10,
+        cpu_seconds: Some(60),
+        user: Some((1001, 100)),
+    };
+    assert_eq!(all, expected);
+    assert_eq!(sandbox(r#"{"user": 7}"#).user, Some((7, 7)));
+}
+
+#[test]
+fn every_fault_of_a_sandbox_costs_its_entry() {
+    for (text, fault) in [
+        ("true", "expected an object, found a boolean"),
+        (r#"{"profil": "strict"}"#, "unknown key `profil` (did you mean `profile`?)"),
+        (r#"{"profile": "off"}"#, "expected one of \"default\", \"strict\", \"dangerously-off\""),
+        (r#"{"write": ["~"]}"#, "the whole home folder is never granted"),
+        (r#"{"read": ["/home"]}"#, "the whole home folder is never granted"),
+        (r#"{"read": ["/a/../home/u"]}"#, "`..` is not possible here"),
+        (r#"{"read": "/a"}"#, "expected an array of strings"),
+        (r#"{"connect": ["https"]}"#, "expected a whole number from 0 to 65535"),
+        (r#"{"bind": 3000}"#, "expected an array of ports"),
+        (r#"{"memoryMb": 1}"#, "expected a whole number from 16"),
+        (r#"{"user": "root"}"#, "expected a user number other than 0"),
+        (r#"{"user": 0}"#, "expected a user number other than 0"),
+        (r#"{"profile": "dangerously-off", "read": ["/a"]}"#, "nothing else here has a meaning"),
+    ] {
+        let resolved = resolved(&one(&format!("{{\"command\": \"x\", \"sandbox\": {text}}}")));
+        let said = lines(&resolved);
+        assert!(said.len() == 1 && said[0].contains(fault), "{text}: {said:?}");
+        assert!(said[0].contains("/mcpServers/a/sandbox"), "{said:?}");
+        assert_eq!(config(&resolved).entries.len(), 0, "{text}: it is not served");
+    }
+    let remote = r#"{"url": "http://127.0.0.1:1/", "sandbox": {}}"#;
+    assert!(faults(&one(remote))[0].contains("`sandbox` has no meaning without a process"));
 }

@@ -9,6 +9,7 @@ use super::entry::Fields;
 use super::fault::Findings;
 use super::model::{EnvPattern, Http, MAX_URLS, SecretText, Stdio, Transport};
 use super::read;
+use super::sandbox;
 use super::substitute::OWN_PREFIX;
 use super::url::{HttpUrl, Scheme};
 
@@ -33,7 +34,13 @@ const KINDS: &[(&str, Kind)] = &[
 pub(super) fn read(fields: &Fields<'_>, findings: &mut Findings) -> Option<Transport> {
     match kind(fields, findings)? {
         Kind::Stdio => stdio(fields, findings).map(Transport::Stdio),
-        Kind::Http => http(fields, findings).map(Transport::Http),
+        Kind::Http => {
+            if let Some(node) = fields.own("sandbox") {
+                let message = "`sandbox` has no meaning without a process and is ignored";
+                findings.warning(node.span.start, message);
+            }
+            http(fields, findings).map(Transport::Http)
+        }
         Kind::Builtin => Some(Transport::Builtin),
         Kind::Sse => {
             let at = fields.get("type").map_or(fields.entry.key_span.start, |n| n.span.start);
@@ -83,6 +90,7 @@ fn stdio(fields: &Fields<'_>, findings: &mut Findings) -> Option<Stdio> {
     }
     let inherit_all = fields.read("inheritParentEnv", findings, read::boolean);
     let filter = fields.read("envFilter", findings, read::words).unwrap_or_default();
+    let sandbox = Box::new(sandbox::read(fields, findings));
     Some(Stdio {
         command: command?,
         args: args.unwrap_or_default(),
@@ -90,6 +98,7 @@ fn stdio(fields: &Fields<'_>, findings: &mut Findings) -> Option<Stdio> {
         env,
         inherit_all: inherit_all.unwrap_or(false),
         filter: filter.iter().map(|pattern| env_pattern(pattern)).collect(),
+        sandbox,
     })
 }
 

@@ -1,5 +1,6 @@
-//! Decisions about time and load as pure state machines: lifecycle, backoff and pace.
+//! Decisions about time, load and confinement, as pure values and state machines.
 
 pub mod backoff;
+pub mod confine;
 pub mod lifecycle;
 pub mod pace;

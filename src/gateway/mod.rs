@@ -12,6 +12,7 @@ use crate::relay::{Endpoint, Hub, Parking, Relay, Tasks, World};
 use crate::sys::random::Random;
 use crate::sys::spawn::Spawner;
 use crate::task::{Scope, Token};
+use crate::upstream::stdio::Fence;
 use crate::upstream::supervisor::Supervisor;
 use crate::upstream::tools::Tools;
 use crate::upstream::{Announcement, Link, State, Upstream};
@@ -34,6 +35,8 @@ pub struct Parts {
     pub config: Config,
     /// What children may inherit.
     pub environment: BTreeMap<String, String>,
+    /// What the sandboxes of children keep from them.
+    pub fence: Fence,
     /// Where clients connect.
     pub listeners: Vec<Listener>,
     /// Starts child processes.
@@ -53,7 +56,7 @@ impl Gateway {
     /// Starts everything. Listening does not wait for upstreams.
     pub fn start(parts: Parts) -> Self {
         let scope = Scope::root("gateway");
-        let Parts { config, environment, listeners, spawner, random } = parts;
+        let Parts { config, environment, fence, listeners, spawner, random } = parts;
         let config = Arc::new(config);
         let (announce, announcements) = mpsc::channel(MAX_ANNOUNCEMENTS);
         let made: Vec<_> = config
@@ -78,6 +81,7 @@ impl Gateway {
             random: Arc::clone(&random),
             environment: Arc::new(environment),
             repeats: Arc::default(),
+            fence: Arc::new(fence),
             builtin: builtin::connector(worlds.clone()),
         };
         let publisher = Publisher {
@@ -285,13 +289,14 @@ pub fn status_json(upstream: &Upstream) -> String {
     let state = upstream.state();
     let retry = state.retry_after().map(|wait| wait.as_millis().to_string());
     format!(
-        "{{\"name\":{},\"slug\":{},\"phase\":{},\"state\":{},\"retryAfterMs\":{},\"protocolVersion\":{},\"tools\":{},\"prompts\":{},\"resources\":{}}}",
+        "{{\"name\":{},\"slug\":{},\"phase\":{},\"state\":{},\"retryAfterMs\":{},\"protocolVersion\":{},\"sandbox\":{},\"tools\":{},\"prompts\":{},\"resources\":{}}}",
         text(&upstream.entry.key),
         text(upstream.slug()),
         text(state.name()),
         text(&state.to_string()),
         retry.as_deref().unwrap_or("null"),
         protocol.map_or("null".to_owned(), text),
+        upstream.sandboxed().map_or("null".to_owned(), |said| text(&said)),
         count(ListKind::Tools),
         count(ListKind::Prompts),
         count(ListKind::Resources),

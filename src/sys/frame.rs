@@ -8,6 +8,7 @@ use std::io::{self, IoSlice, IoSliceMut, Read as _, Write as _};
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
+use std::path::PathBuf;
 
 use rustix::net::{
     RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer,
@@ -16,7 +17,9 @@ use rustix::net::{
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
+use super::sandbox::Policy;
 use super::spawn::{ChildSpec, Exit, SpawnError};
+use crate::control::confine::Sandboxed;
 
 /// The most bytes in one frame: a [`Plan`] of [`super::spawn::MAX_SPEC`] as JSON numbers.
 pub(super) const MAX_FRAME: usize = 4 * super::spawn::MAX_SPEC + 64 * 1024;
@@ -27,7 +30,7 @@ pub(super) const PIPES: usize = 3;
 /// From the gateway to the keeper. The end of the stream means [`Order::Kill`] and go.
 #[derive(Serialize, Deserialize)]
 pub(super) enum Order {
-    Start(Plan),
+    Start(Box<Plan>),
     Terminate,
     Kill,
 }
@@ -39,20 +42,29 @@ pub(super) struct Plan {
     pub(super) args: Vec<OsString>,
     pub(super) env: Vec<(OsString, OsString)>,
     pub(super) cwd: Option<OsString>,
+    pub(super) sandbox: Option<Box<Policy>>,
+    /// The server's own temporary folder, which the keeper makes.
+    pub(super) scratch: Option<PathBuf>,
 }
 
 /// From the exec stage to the keeper, and from the keeper to the gateway.
 #[derive(Serialize, Deserialize)]
 pub(super) enum Report {
-    Started { pid: i32 },
+    /// From the exec stage, right before it becomes the server.
+    Confined(Sandboxed),
+    Started {
+        pid: i32,
+        sandboxed: Option<Sandboxed>,
+    },
     Failed(SpawnError),
     Exited(Exit),
 }
 
 impl From<ChildSpec> for Plan {
     fn from(spec: ChildSpec) -> Self {
-        let cwd = spec.cwd.map(OsString::from);
-        Self { command: spec.command, args: spec.args, env: spec.env, cwd }
+        let cwd = spec.cwd.clone().map(OsString::from);
+        let ChildSpec { command, args, env, sandbox, .. } = spec;
+        Self { command, args, env, cwd, sandbox, scratch: None }
     }
 }
 
@@ -162,6 +174,8 @@ mod tests {
             args: vec![odd.clone(), "x".repeat(10_000).into()],
             env: vec![("KEY".into(), odd.clone())],
             cwd: Some(odd),
+            sandbox: None,
+            scratch: None,
         };
         let (reader, writer) = io::pipe().expect("a pipe");
         let frame = encode(&plan).expect("a frame");

@@ -33,6 +33,7 @@ use super::command::resolve_command;
 use super::frame::{
     Frames, Order, PIPES, Plan, Report, encode, receive_with_pipes, send_with_pipes,
 };
+use super::sandbox::{self, Policy, Scratch, Subject};
 use super::spawn::{Exit, SpawnError, own_program};
 use super::tree;
 
@@ -90,11 +91,15 @@ fn keep() -> io::Result<ExitCode> {
     let control = control()?;
     let ready = prepare();
     let (order, pipes) = receive_with_pipes::<Order>(&control)?;
-    let Order::Start(plan) = order else { return Err(io::ErrorKind::InvalidData.into()) };
+    let Order::Start(mut plan) = order else { return Err(io::ErrorKind::InvalidData.into()) };
+    let scratch = plan.sandbox.as_ref().and_then(|policy| Scratch::make(policy, &mut plan.env));
+    plan.scratch = scratch.as_ref().map(|scratch| scratch.path().to_owned());
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
         control.set_nonblocking(true)?;
         let mut gateway = Gateway::new(UnixStream::from_std(control)?);
+        // Gone before the gateway's socket: at the end of that, nothing is left.
+        let _scratch = scratch;
         // Before the first child, so that no child's end is missed.
         let mut events = Events::listen()?;
         let begun = ready.and_then(|()| begin(&plan, pipes));
@@ -289,6 +294,7 @@ async fn tend(gateway: &mut Gateway, events: &mut Events, mut tree: Tree, verdic
 /// Waits until the exec stage has become the server, and reports it, or why not.
 async fn started(gateway: &mut Gateway, tree: &Tree, mut verdict: UnixStream) -> bool {
     let mut frames = Frames::default();
+    let mut sandboxed = None;
     loop {
         let mut chunk = [0; 1024];
         let length = tokio::select! {
@@ -298,6 +304,7 @@ async fn started(gateway: &mut Gateway, tree: &Tree, mut verdict: UnixStream) ->
         };
         frames.push(chunk.get(..length).unwrap_or_default());
         match frames.next::<Report>() {
+            Ok(Some(Report::Confined(found))) => sandboxed = Some(found),
             Ok(Some(report)) => {
                 gateway.report(&report).await;
                 return false;
@@ -305,7 +312,7 @@ async fn started(gateway: &mut Gateway, tree: &Tree, mut verdict: UnixStream) ->
             // The socket was closed by the exec itself.
             Ok(None) if length == 0 => {
                 let pid = tree.server.as_raw_pid();
-                gateway.report(&Report::Started { pid }).await;
+                gateway.report(&Report::Started { pid, sandboxed }).await;
                 return true;
             }
             Ok(None) => {}
@@ -323,13 +330,17 @@ fn exec() -> io::Result<ExitCode> {
     if rustix::process::getppid().map(Pid::as_raw_pid) != Some(keeper) {
         return Err(io::ErrorKind::BrokenPipe.into());
     }
-    let error = become_server(&plan, pipes);
+    let error = become_server(&plan, pipes, &control);
     io::Write::write_all(&mut &control, &encode(&Report::Failed(error))?)?;
     Ok(ExitCode::from(NOT_STARTED))
 }
 
 /// Does not return if all goes well.
-fn become_server(plan: &Plan, [stdin, stdout, stderr]: [OwnedFd; PIPES]) -> SpawnError {
+fn become_server(
+    plan: &Plan,
+    [stdin, stdout, stderr]: [OwnedFd; PIPES],
+    keeper: &Socket,
+) -> SpawnError {
     let path = plan.env.iter().rev().find(|(name, _)| name == "PATH").map(|(_, path)| &**path);
     let cwd = plan.cwd.as_deref().map(Path::new);
     let file = match resolve_command(&plan.command, path, cwd) {
@@ -346,7 +357,36 @@ fn become_server(plan: &Plan, [stdin, stdout, stderr]: [OwnedFd; PIPES]) -> Spaw
     // Whatever the gateway was started with and did not open itself: the server gets nothing of
     // it. (What the gateway opens is marked so from the start.)
     close_fds::set_fds_cloexec(3, &[]);
-    // A sandbox goes here: after everything that looks around, before the server's first step.
+    // After everything that looks around, before the server's first step.
+    if let Some(policy) = &plan.sandbox
+        && let Err(reason) = hold(policy, plan, &file, &mut command, keeper)
+    {
+        return SpawnError::Sandbox { reason };
+    }
     let error = command.exec();
     SpawnError::from_exec(&error, file.display().to_string())
+}
+
+/// Puts this process into its sandbox, and says so to the keeper.
+fn hold(
+    policy: &Policy,
+    plan: &Plan,
+    file: &Path,
+    command: &mut Command,
+    mut keeper: &Socket,
+) -> Result<(), String> {
+    let subject = Subject {
+        file,
+        command: Path::new(&plan.command),
+        args: &plan.args,
+        env: &plan.env,
+        cwd: plan.cwd.as_deref().map(Path::new),
+        scratch: plan.scratch.as_deref(),
+    };
+    let sandboxed = sandbox::confine(policy, &subject).map_err(|fault| fault.to_string())?;
+    if let Some((user, group)) = policy.rules.user {
+        command.uid(user).gid(group);
+    }
+    let report = encode(&Report::Confined(sandboxed)).map_err(|error| error.to_string())?;
+    io::Write::write_all(&mut keeper, &report).map_err(|error| error.to_string())
 }

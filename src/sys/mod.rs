@@ -4,7 +4,7 @@
 //! gateway ── control socket ──► keeper ── control socket ──► exec stage
 //!  spawn::Spawner                keeper::keep                 keeper::become_server
 //!  reaper (one thread)           own session, subreaper       own process group, dies with
-//!  holds the pipes' ends         tree: finds and kills        the keeper, (sandbox,) exec
+//!  holds the pipes' ends         tree: finds and kills        the keeper, sandbox, exec
 //! ```
 
 pub mod command;
@@ -14,6 +14,7 @@ pub mod keeper;
 pub mod limits;
 pub mod random;
 mod reaper;
+pub mod sandbox;
 pub mod signal;
 pub mod spawn;
 pub mod terminal;

@@ -20,6 +20,7 @@ use tokio::sync::{oneshot, watch};
 use super::frame::{Frames, Order, Report, encode, send_with_pipes};
 use super::keeper;
 use super::spawn::{ChildSpec, Exit, Phase, SpawnError};
+use crate::control::confine::Sandboxed;
 
 /// Most requests that wait for the thread; whoever sends one more waits with them.
 const MAX_REQUESTS: usize = 4096;
@@ -63,6 +64,7 @@ pub(super) type Reply = oneshot::Sender<Result<Started, SpawnError>>;
 /// A server that runs: the gateway's ends of its pipes.
 pub(super) struct Started {
     pub(super) pid: i32,
+    pub(super) sandboxed: Option<Sandboxed>,
     pub(super) stdin: OwnedFd,
     pub(super) stdout: OwnedFd,
     pub(super) stderr: OwnedFd,
@@ -241,7 +243,7 @@ impl Reaper {
     fn launch(&self, spec: ChildSpec) -> Result<Launched, SpawnError> {
         let failed = |error: io::Error| SpawnError::from_keeper(&error);
         let label = spec.label.clone();
-        let frame = encode(&Order::Start(spec.into())).map_err(failed)?;
+        let frame = encode(&Order::Start(Box::new(spec.into()))).map_err(failed)?;
         let (server_stdin, stdin) = io::pipe().map_err(failed)?;
         let (stdout, server_stdout) = io::pipe().map_err(failed)?;
         let (stderr, server_stderr) = io::pipe().map_err(failed)?;
@@ -291,7 +293,8 @@ impl Kept {
     fn reports(&mut self) -> io::Result<()> {
         while let Some(report) = self.frames.next()? {
             match report {
-                Report::Started { pid } => self.started(pid),
+                Report::Started { pid, sandboxed } => self.started(pid, sandboxed),
+                Report::Confined(_) => {} // the keeper keeps it for the start
                 Report::Failed(error) => self.failure = Some(error),
                 Report::Exited(exit) => drop(self.phase.send_replace(Phase::Exited(exit))),
             }
@@ -299,11 +302,11 @@ impl Kept {
         Ok(())
     }
 
-    fn started(&mut self, pid: i32) {
+    fn started(&mut self, pid: i32, sandboxed: Option<Sandboxed>) {
         if let Some((reply, Ends { stdin, stdout, stderr })) = self.starting.take() {
             let phase = self.phase.subscribe();
             // Whoever no longer waits has dropped the lease: the release is on its way.
-            let _ = reply.send(Ok(Started { pid, stdin, stdout, stderr, phase }));
+            let _ = reply.send(Ok(Started { pid, sandboxed, stdin, stdout, stderr, phase }));
         }
     }
 

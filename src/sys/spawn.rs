@@ -23,6 +23,8 @@ use super::command::CommandError;
 use super::frame::Order;
 use super::keeper::{KILL_LIMIT, LINGER};
 use super::reaper::{self, Lease, Link, Request, Started};
+use super::sandbox::Policy;
+use crate::control::confine::Sandboxed;
 
 /// The most bytes in a command with its arguments and environment. Linux allows 2 MiB.
 pub const MAX_SPEC: usize = 2 * 1024 * 1024;
@@ -40,6 +42,8 @@ pub struct ChildSpec {
     pub env: Vec<(OsString, OsString)>,
     /// The working directory; the gateway's own if `None`.
     pub cwd: Option<PathBuf>,
+    /// What it is held to; nothing if `None`.
+    pub sandbox: Option<Box<Policy>>,
 }
 
 /// A running server. Its ends of the pipes are non-blocking; its standard output is raised to
@@ -54,6 +58,8 @@ pub struct Child {
     pub stderr: pipe::Receiver,
     /// The process and its tree.
     pub process: Process,
+    /// What it is held by; nothing if it is not.
+    pub sandboxed: Option<Sandboxed>,
 }
 
 /// A server process with all its descendants; dropping it kills them.
@@ -102,6 +108,11 @@ pub enum SpawnError {
         file: String,
         /// The system's error number.
         errno: i32,
+    },
+    /// It cannot be held as it was asked for.
+    Sandbox {
+        /// What is in the way.
+        reason: String,
     },
     /// A NUL byte, or a malformed name in the environment; says where.
     Malformed(String),
@@ -166,7 +177,7 @@ impl Spawner {
         let (reply, answer) = oneshot::channel();
         let lease = self.link.lease();
         self.link.send(Request::Start { id: lease.id(), spec: Box::new(spec), reply });
-        let Started { pid, stdin, stdout, stderr, phase } =
+        let Started { pid, sandboxed, stdin, stdout, stderr, phase } =
             answer.await.map_err(|_| SpawnError::SpawnerLost)??;
         let keeper = |error: io::Error| SpawnError::from_keeper(&error);
         Ok(Child {
@@ -174,6 +185,7 @@ impl Spawner {
             stdout: pipe::Receiver::from_owned_fd(stdout).map_err(keeper)?,
             stderr: pipe::Receiver::from_owned_fd(stderr).map_err(keeper)?,
             process: Process { pid, lease, phase },
+            sandboxed,
         })
     }
 }
@@ -324,6 +336,7 @@ impl fmt::Display for SpawnError {
             Self::Refused { file, errno } => {
                 write!(f, "{file} cannot be run: {}", io::Error::from_raw_os_error(*errno))
             }
+            Self::Sandbox { reason } => write!(f, "the sandbox cannot be made: {reason}"),
             Self::Malformed(what) => f.write_str(what),
             Self::TooLarge => f.write_str("the arguments and environment are too long"),
             Self::TooManyProcesses => f.write_str("the limit on processes is reached (ulimit -u)"),
@@ -368,6 +381,7 @@ mod tests {
             args: vec!["plain".into()],
             env: vec![("TOKEN".into(), "hunter2".into())],
             cwd: None,
+            sandbox: None,
         }
     }
 

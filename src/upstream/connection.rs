@@ -2,6 +2,7 @@
 
 use crate::bridge::initialize::Peer;
 use crate::config::{Entry, ProtocolPin};
+use crate::control::confine::Sandboxed;
 use crate::mcp::{ClientCapabilities, Era};
 use crate::sys::spawn::{Exit, Process};
 use crate::task::{Scope, Token};
@@ -21,6 +22,7 @@ pub(super) struct Connection {
     pub(super) link: Arc<Link>,
     pub(super) scope: Arc<Scope>,
     pub(super) process: Option<Process>,
+    pub(super) sandboxed: Option<Sandboxed>,
     pub(super) unrequested: mpsc::Receiver<Unrequested>,
     pub(super) back: mpsc::Sender<Unrequested>,
 }
@@ -69,11 +71,11 @@ impl Connection {
             established = tokio::time::timeout(bound, shake) => established,
             () = stop.cancelled() => return Err("the gateway is stopping".to_owned().into()),
         };
-        let process = opened.process;
+        let (process, sandboxed) = (opened.process, opened.sandboxed);
         match established {
             Ok(Ok(link)) => {
                 let link = Arc::new(link);
-                Ok(Self { link, scope, process, unrequested, back })
+                Ok(Self { link, scope, process, sandboxed, unrequested, back })
             }
             Ok(Err(e)) => {
                 let on_probe = process.is_some() && e == HandshakeError::DiedOnProbe;

@@ -4,6 +4,7 @@ use crate::bridge::initialize::Peer;
 use crate::catalog::entry::Provenance;
 use crate::catalog::listing::{Listing, Offer};
 use crate::config::{Entry, Transport};
+use crate::control::confine::Sandboxed;
 use crate::mcp::{Era, ListKind, Method, Revision};
 use crate::upstream::lanes::{Lanes, Party, Seat};
 use crate::upstream::listing::ListError;
@@ -103,6 +104,7 @@ struct Freshness {
 struct Shelf {
     offer: Offer,
     peer: Option<Peer>,
+    sandboxed: Option<Sandboxed>,
     /// The connection that the lists were read from stands.
     current: bool,
     freshness: [Freshness; 4],
@@ -242,9 +244,15 @@ impl Upstream {
         self.shelf().current
     }
 
-    pub(crate) fn connected(&self, peer: &Peer) {
+    pub(crate) fn connected(&self, peer: &Peer, sandboxed: Option<Sandboxed>) {
         let mut shelf = self.shelf();
+        shelf.sandboxed = sandboxed;
         (shelf.peer, shelf.current) = (Some(peer.clone()), true);
+    }
+
+    /// What its process is held by, in one line; none if it has no process or no sandbox.
+    pub fn sandboxed(&self) -> Option<String> {
+        self.shelf().sandboxed.as_ref().map(Sandboxed::to_string)
     }
 
     pub(crate) fn set_state(&self, state: State) {

@@ -1,10 +1,12 @@
 //! An upstream that is a child process: starting it, and what it writes to its standard error.
 
 use crate::base::limits::Limits;
-use crate::config::{SecretText, Stdio};
+use crate::config::{Sandbox, SandboxProfile, SecretText, Stdio};
+use crate::control::confine::Sandboxed;
 use crate::control::lifecycle::STABLE;
 use crate::observe::log::{Admit, RateLimited};
 use crate::sys::command::CommandError;
+use crate::sys::sandbox::{Policy, named_paths};
 use crate::sys::spawn::{Child, ChildSpec, SpawnError, Spawner};
 use crate::wire::line::LineDecoder;
 use bytes::BytesMut;
@@ -12,6 +14,7 @@ use std::collections::HashMap;
 use std::ffi::OsString;
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 use tokio::io::{AsyncRead, AsyncReadExt};
@@ -68,12 +71,61 @@ impl Repeats {
     }
 }
 
-/// Starts the child of an entry with exactly the environment that the entry asks for.
+/// What no sandbox may give away, and where it is said what cannot be enforced.
+#[derive(Debug, Default)]
+pub struct Fence {
+    /// The configuration, what it refers to, and the folder of our state.
+    pub own: Vec<PathBuf>,
+    /// The home folder of whoever runs the gateway.
+    pub home: Option<PathBuf>,
+    said: AtomicBool,
+}
+
+impl Fence {
+    /// Around these files and this home folder.
+    #[must_use]
+    pub fn around(own: Vec<PathBuf>, home: Option<PathBuf>) -> Self {
+        Self { own, home, said: AtomicBool::new(false) }
+    }
+
+    /// What the child of an entry is held to.
+    fn policy(&self, stdio: &Stdio) -> Option<Box<Policy>> {
+        let rules = Sandbox::clone(&stdio.sandbox);
+        if rules.profile == SandboxProfile::DangerouslyOff {
+            return None;
+        }
+        let values = stdio.env.iter().filter_map(|(_, value)| Some(value.as_ref()?.expose()));
+        let named = named_paths(stdio.args.iter().map(String::as_str).chain(values));
+        let (protected, home) = (self.own.clone(), self.home.clone());
+        Some(Box::new(Policy { rules, named, protected, home, at_most: None }))
+    }
+
+    /// Logs what a child is held by; what this kernel cannot do, once for all children.
+    fn say(&self, key: &str, sandboxed: Option<&Sandboxed>) {
+        let Some(sandboxed) = sandboxed else {
+            log::warn!("{key}: runs without a sandbox, as its entry says (dangerously-off)");
+            return;
+        };
+        log::info!("{key}: sandbox {sandboxed}");
+        for remark in &sandboxed.remarks {
+            log::info!("{key}: sandbox: {remark}");
+        }
+        if let Some(gaps) = sandboxed.gaps()
+            && !self.said.swap(true, Ordering::Relaxed)
+        {
+            log::warn!("sandboxes are weaker here: this kernel cannot enforce {gaps}");
+        }
+    }
+}
+
+/// Starts the child of an entry with exactly the environment that the entry asks for, in its
+/// sandbox.
 pub async fn start(
     spawner: &Spawner,
     key: &str,
     stdio: &Stdio,
     environment: Vec<(String, SecretText)>,
+    fence: &Fence,
 ) -> Result<Child, String> {
     let spec = ChildSpec {
         label: key.to_owned(),
@@ -81,13 +133,16 @@ pub async fn start(
         args: stdio.args.iter().map(OsString::from).collect(),
         env: environment.iter().map(|(k, v)| (k.into(), v.expose().into())).collect(),
         cwd: stdio.cwd.as_ref().map(PathBuf::from),
+        sandbox: fence.policy(stdio),
     };
-    spawner.spawn(spec).await.map_err(|e| {
+    let child = spawner.spawn(spec).await.map_err(|e| {
         if let SpawnError::Command(CommandError::NotOnPath { path, .. }) = &e {
             log::debug!("{key}: searched PATH {path}");
         }
         e.to_string()
-    })
+    })?;
+    fence.say(key, child.sandboxed.as_ref());
+    Ok(child)
 }
 
 /// Reads standard error to its end, whatever comes, so that the child never blocks on it.

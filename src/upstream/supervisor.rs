@@ -216,7 +216,7 @@ impl Supervisor {
     /// Serves until the connection ends; what is to be done then.
     async fn serve(&mut self, mut connection: Connection) -> Action {
         let token = self.scope.token();
-        self.upstream.connected(&connection.link.peer);
+        self.upstream.connected(&connection.link.peer, connection.sandboxed.take());
         let changed = self.read_lists(&connection).await;
         self.publish(changed).await;
         self.step(Event::Connected, Some(&connection.link));

@@ -2,6 +2,7 @@
 
 use crate::base::limits::Limits;
 use crate::config::{Entry, Http, Scheme, Stdio, Transport};
+use crate::control::confine::Sandboxed;
 use crate::net::client::{Client, ClientLimits, Origin};
 use crate::sys::random::Random;
 use crate::sys::spawn::{Process, Spawner};
@@ -11,7 +12,7 @@ use crate::upstream::http::{Destination, HttpLink};
 use crate::upstream::lines::{Bounds, Lines, Output};
 use crate::upstream::link::Wire;
 use crate::upstream::state::Announcement;
-use crate::upstream::stdio::{self, Repeats};
+use crate::upstream::stdio::{self, Fence, Repeats};
 use http::HeaderMap;
 use http::header::{HeaderName, HeaderValue};
 use std::collections::BTreeMap;
@@ -38,6 +39,8 @@ pub struct Tools {
     pub environment: Arc<BTreeMap<String, String>>,
     /// What children have said before they failed; each supervisor has its own.
     pub repeats: Arc<Repeats>,
+    /// What the sandboxes of children keep from them.
+    pub fence: Arc<Fence>,
     /// Connects to the server inside this process.
     pub builtin: Arc<dyn Fn(&Scope) -> DuplexStream + Send + Sync>,
 }
@@ -63,7 +66,7 @@ impl Tools {
                 let output = Output::Memory(output);
                 let bounds = self.bounds();
                 let lines = Lines::open(scope, input, output, bounds, &entry.key, unrequested);
-                Ok(Opened { wire: Wire::Lines(lines), process: None })
+                Ok(Opened { wire: Wire::Lines(lines), process: None, sandboxed: None })
             }
         }
     }
@@ -76,7 +79,7 @@ impl Tools {
         unrequested: mpsc::Sender<Unrequested>,
     ) -> Result<Opened, String> {
         let environment = crate::config::child_environment(stdio, &self.environment);
-        let child = stdio::start(&self.spawner, key, stdio, environment).await?;
+        let child = stdio::start(&self.spawner, key, stdio, environment, &self.fence).await?;
         scope.spawn(
             "upstream stderr",
             stdio::drain_stderr(key.to_owned(), Arc::clone(&self.repeats), child.stderr),
@@ -84,7 +87,8 @@ impl Tools {
         let output = Output::Pipe(child.stdin);
         let bounds = self.bounds();
         let lines = Lines::open(scope, child.stdout, output, bounds, key, unrequested);
-        Ok(Opened { wire: Wire::Lines(lines), process: Some(child.process) })
+        let (process, sandboxed) = (Some(child.process), child.sandboxed);
+        Ok(Opened { wire: Wire::Lines(lines), process, sandboxed })
     }
 
     fn open_http(
@@ -125,7 +129,7 @@ impl Tools {
         let scope = Arc::clone(scope);
         let destination = Destination { client, target, configured: headers };
         let link = HttpLink::new(destination, limits, scope, label, unrequested, first);
-        Ok(Opened { wire: Wire::Http(link), process: None })
+        Ok(Opened { wire: Wire::Http(link), process: None, sandboxed: None })
     }
 }
 
@@ -136,6 +140,7 @@ const STREAMS: usize = 16;
 pub(super) struct Opened {
     pub(super) wire: Wire,
     pub(super) process: Option<Process>,
+    pub(super) sandboxed: Option<Sandboxed>,
 }
 
 /// Any number.

@@ -33,6 +33,11 @@ impl FakeStdio {
         [&shell[..], &[program, folder]].concat()
     }
 
+    /// Its folder, in which it writes what it receives.
+    pub(crate) fn folder(&self) -> &Path {
+        self.scratch.path()
+    }
+
     /// The entry of the configuration file.
     pub(crate) fn entry(&self) -> Value {
         let command = self.command();

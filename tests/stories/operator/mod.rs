@@ -19,6 +19,7 @@ mod refuses_addresses_that_are_not_loopback;
 mod sigkill_of_the_gateway_leaves_no_children;
 mod sigterm_ends_everything;
 mod the_first_list_waits_two_seconds;
+mod what_holds_a_server_is_said;
 
 use crate::support::Modern;
 use serde_json::{Value, json};

@@ -17,7 +17,9 @@ async fn all_descendants_end() {
     let mut proxy = Proxy::with(json!({ "mcpServers": {
         "plain": plain.entry(),
         "deaf": deaf.entry(),
-        "nested": { "command": "sh", "args": ["-c", script] },
+        "nested": { "command": "sh", "args": ["-c", script],
+            // a path within a script is no argument, so it is named here
+            "sandbox": { "write": [nested.folder()] } },
     }}))
     .start()
     .await;

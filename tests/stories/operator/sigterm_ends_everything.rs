@@ -49,7 +49,9 @@ async fn deaf_servers_and_their_children_are_ended() {
     let script = format!("sleep 1000 & setsid sleep 1000 & (sleep 1000 &) ; {line}; sleep 1000");
     let servers = json!({
         "deaf": deaf.entry(),
-        "nested": { "command": "sh", "args": ["-c", script] },
+        "nested": { "command": "sh", "args": ["-c", script],
+            // a path within a script is no argument, so it is named here
+            "sandbox": { "write": [nested.folder()] } },
     });
     let mut proxy = Proxy::with(json!({ "mcpServers": servers })).start().await;
     assert_eq!(super::tools(&proxy.url("/mcp")).await, ["deaf__a", "nested__b"]);
