@@ -159,7 +159,8 @@ async fn scripted_servers_of_both_eras() {
     let (line, mark) = (fake.command().join(" "), fake.command().get(1).cloned());
     kill_again_and_again(Victim {
         name: "a server below a shell",
-        entry: json!({ "command": "sh", "args": ["-c", format!("{line}; exit $?")] }),
+        entry: json!({ "command": "sh", "args": ["-c", format!("{line}; exit $?")],
+            "sandbox": { "write": [fake.folder()] } }),
         mark: mark.expect("its folder"),
         call: json!({ "name": "echo", "arguments": {} }),
     })

@@ -664,11 +664,12 @@ mod tests {
         }
         served_once.write_all(GET).await.expect("open"); // idle since later than the other
         read_until(&mut served_once, "hello").await;
+        let mut newcomers = Vec::new(); // who leaves makes room too
         for idle in [&mut begins, &mut served_once] {
             let mut newcomer = served.connect().await;
             newcomer.write_all(b"GET /stream HTTP/1.1\r\nHost: x\r\n\r\n").await.expect("open");
             let begun = tokio::time::timeout(LONG, served.streams.recv()).await;
-            begun.expect("in time").expect("it is served");
+            newcomers.push((newcomer, begun.expect("in time").expect("it is served")));
             assert_eq!(read_to_end(idle).await, "");
         }
         sender.send("still".into()).await.expect("undisturbed");
