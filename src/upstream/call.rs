@@ -3,6 +3,7 @@
 //! Who holds the [`Call`] owns the request: dropping it before its end cancels it upstream, as
 //! the transport and the era want it, and frees its slot, at whatever await it is dropped.
 
+use crate::bridge::question::Declined;
 use crate::upstream::decline;
 use crate::upstream::lanes::{Hold, Seat};
 use crate::upstream::pending::PipeCall;
@@ -168,7 +169,8 @@ impl Call {
             match self.next().await? {
                 Event::Response(response) => return Ok(response),
                 Event::Request(request) => {
-                    self.reply(decline(&request, "there is no client to ask"))
+                    let nobody = Declined::failed("there is no client to ask");
+                    self.reply(decline(&request, nobody));
                 }
                 Event::Notification(_) => {}
             }

@@ -5,6 +5,7 @@
 //! own HTTP headers is ever sent here: every header is made from the message that is sent.
 
 use crate::base::limits::Limits;
+use crate::bridge::question::Declined;
 use crate::bridge::{initialize, task};
 use crate::mcp::{Era, Method, Revision};
 use crate::net::body::Outgoing;
@@ -370,8 +371,8 @@ impl HttpLink {
     }
 
     /// Declines a request of the upstream.
-    pub(super) fn decline(self: &Arc<Self>, request: &Request, why: &'static str) {
-        self.reply(crate::upstream::decline(request, why));
+    pub(super) fn decline(self: &Arc<Self>, request: &Request, declined: Declined) {
+        self.reply(crate::upstream::decline(request, declined));
     }
 
     /// Takes a request of the upstream that came outside the stream of any call to the call that
@@ -383,7 +384,7 @@ impl HttpLink {
         let verdict = self.causes().ask(request, Instant::now());
         match verdict {
             Verdict::Delivered => {}
-            Verdict::Declined(why) => self.decline(request, why),
+            Verdict::Declined(declined) => self.decline(request, declined),
             Verdict::Ambiguous => {
                 let _ = self.unrequested.try_send(Unrequested::Ambiguous); // it will happen again
                 self.decline(request, AMBIGUOUS);
