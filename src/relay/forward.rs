@@ -429,6 +429,7 @@ pub(super) fn prepare(
         progress_token: token.as_bytes(),
         client,
         upstream: link.era(),
+        merged: route.merged,
         rename: route.rename.as_deref(),
         stamp: stamp.as_ref(),
         retry,

@@ -270,7 +270,14 @@ mod tests {
         let capabilities = ClientCapabilities { roots: true, ..ClientCapabilities::bridged() };
         let revision = Revision::V2025_11_25;
         let again = Again {
-            route: Route { upstream, rename: None, target: None, state: None, task: None },
+            route: Route {
+                upstream,
+                merged: false,
+                rename: None,
+                target: None,
+                state: None,
+                task: None,
+            },
             caller: Caller {
                 revision,
                 level: None,
