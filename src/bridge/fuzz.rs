@@ -150,15 +150,19 @@ fn model_request(ends: &Ends, root: &mut Node) {
         if ends.upstream.era() == Era::Modern {
             params.all("_meta").for_each(model_trace);
         }
-        if ends.is(Era::Modern, Era::Modern) && ends.slug.is_some() {
-            let metas = params.all("_meta");
-            let declared = metas.flat_map(|meta| meta.all(meta::CLIENT_CAPABILITIES));
-            let extensions = declared.flat_map(|declared| declared.all("extensions"));
-            extensions.for_each(|all| all.keep(|(id, _, _)| KEPT.contains(&id.as_str())));
-        }
+        model_extensions(ends, params);
         if ends.client.era() != ends.upstream.era() {
             model_metadata(ends, params);
         }
+    }
+}
+
+fn model_extensions(ends: &Ends, params: &mut Node) {
+    if ends.is(Era::Modern, Era::Modern) && ends.slug.is_some() {
+        let metas = params.all("_meta");
+        let declared = metas.flat_map(|meta| meta.all(meta::CLIENT_CAPABILITIES));
+        let extensions = declared.flat_map(|declared| declared.all("extensions"));
+        extensions.for_each(|all| all.keep(|(id, _, _)| KEPT.contains(&id.as_str())));
     }
 }
 

@@ -10,6 +10,7 @@ use crate::upstream::pending::PipeCall;
 use crate::upstream::post::HttpCall;
 use crate::wire::jsonrpc::{self, Notification, Request, Response};
 use bytes::Bytes;
+use std::borrow::Cow;
 use std::fmt;
 
 /// A request as an upstream gets it. The body carries the id that was reserved for it.
@@ -18,7 +19,7 @@ pub struct Outbound {
     /// The JSON-RPC message in pieces that belong together.
     pub body: Vec<Bytes>,
     /// The method name, for `Mcp-Method`.
-    pub method: &'static str,
+    pub method: Cow<'static, str>,
     /// The decoded `params.name` or `params.uri`, for `Mcp-Name` (modern HTTP only).
     pub name: Option<String>,
     /// `Mcp-Param-*` headers with their encoded values (modern HTTP only).

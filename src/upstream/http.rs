@@ -241,7 +241,7 @@ impl HttpLink {
         headers.insert(CONTENT_TYPE, JSON);
         headers.insert(ACCEPT, BOTH);
         if negotiated.era() == Some(Era::Modern) {
-            mirror(headers, outbound.method, outbound.name.as_deref(), &outbound.params)?;
+            mirror(headers, &outbound.method, outbound.name.as_deref(), &outbound.params)?;
         }
         Ok(request)
     }
@@ -349,7 +349,7 @@ impl HttpLink {
     pub(super) async fn has_lost_session(self: Arc<Self>) -> bool {
         let id = self.next_id.fetch_add(1, Ordering::Relaxed);
         let body = vec![initialize::ping_request(id)];
-        let outbound = Outbound { body, method: Method::Ping.name(), ..Outbound::default() };
+        let outbound = Outbound { body, method: Method::Ping.name().into(), ..Outbound::default() };
         let Ok(request) = self.post(outbound) else { return false };
         let waits = Waits { slot: Some(NOTIFY), connect: Some(CONNECT), head: Some(NOTIFY) };
         let status = self.client.send(request, waits).await.map(|response| response.status);
