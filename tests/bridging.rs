@@ -93,6 +93,7 @@ fn requested(text: &str, ends: &Ends<'_>) -> Bytes {
         progress_token: b"7002",
         client: ends.client.era(),
         upstream: ends.upstream.era(),
+        merged: false,
         rename: ends.more.first().map(|token| token.as_bytes()),
         stamp: Some(&stamp),
         retry: None,

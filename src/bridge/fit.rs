@@ -15,7 +15,14 @@ const CHOICES: &str = "its form offers choices that the client's protocol has no
 const BLOCKS: &str = "its messages hold content that the client's protocol has no form for";
 
 /// The question for a client of this revision.
-pub(super) fn question(question: Question, client: Revision, id: &str) -> Fit<Question> {
+/// `context` says whether it has declared
+/// `sampling.context`.
+pub(super) fn question(
+    question: Question,
+    client: Revision,
+    context: bool,
+    id: &str,
+) -> Fit<Question> {
     let Some(params) = &question.params else { return Ok(question) };
     let object = Object::read(params, Span::whole(params)).map_err(|_| UNREADABLE)?;
     let mut splice = Splice::new();
@@ -27,6 +34,7 @@ pub(super) fn question(question: Question, client: Revision, id: &str) -> Fit<Qu
         Method::CreateMessage if !client.asks_in_full() => {
             messages(params, &object, client, &mut splice)?;
         }
+        Method::CreateMessage if !context => no_context(params, &object, &mut splice),
         _ => {}
     }
     let params = if splice.is_empty() { params.clone() } else { splice.apply(params) };
@@ -39,6 +47,16 @@ fn identify(params: &[u8], object: &Object, client: Revision, id: &str, splice: 
         let member = [b"\"elicitationId\":".as_slice(), &json::string_token(id)].concat();
         splice.edit_members(object, &[], &[&member]);
     }
+}
+
+/// Since 2025-11-25 only who has declared `sampling.context` is asked to include any. A server may
+/// not know who is behind a connection that says so for several; left out, it means `none`
+/// (client/sampling, "Capabilities"). Revisions before have no such declaration.
+fn no_context(params: &[u8], object: &Object, splice: &mut Splice) {
+    let is_context = |member: &Member| json::key_is(params, member.key, "includeContext");
+    let members = object.members.iter().enumerate();
+    let found: Vec<usize> = members.filter(|(_, m)| is_context(m)).map(|(at, _)| at).collect();
+    splice.edit_members(object, &found, &[]);
 }
 
 /// 2025-06-18 has forms only, so it does not say so, and one way to offer a choice.
@@ -168,7 +186,7 @@ mod tests {
 
     fn fitted(method: Method, params: &str, client: Revision) -> Result<String, &'static str> {
         let params = Some(Bytes::copy_from_slice(params.as_bytes()));
-        let fitted = question(Question { method, params }, client, "id-1")?;
+        let fitted = question(Question { method, params }, client, true, "id-1")?;
         let params = fitted.params.expect("parameters");
         Ok(String::from_utf8(params.to_vec()).expect("utf-8"))
     }
@@ -200,6 +218,26 @@ mod tests {
             Ok(r#"{"elicitationId":"id-1","mode":"url","url":"https:\/\/x"}"#)
         );
         assert_eq!(fitted(Method::Elicit, params, Revision::MODERN).as_deref(), Ok(params));
+    }
+
+    #[test]
+    fn only_who_has_declared_it_is_asked_to_include_context() {
+        let fitted = |client, context| {
+            let raw = r#"{"messages":[], "includeContext" : "thisServer","maxTokens":1.0e1}"#;
+            let params = Some(Bytes::from_static(raw.as_bytes()));
+            let asked = Question { method: Method::CreateMessage, params };
+            let fitted = question(asked, client, context, "").expect("it can be asked");
+            String::from_utf8(fitted.params.expect("parameters").to_vec()).expect("utf-8")
+        };
+        let (with, without) = (
+            r#"{"messages":[], "includeContext" : "thisServer","maxTokens":1.0e1}"#,
+            r#"{"messages":[], "maxTokens":1.0e1}"#,
+        );
+        for client in [Revision::V2025_11_25, Revision::MODERN] {
+            assert_eq!(fitted(client, true), with);
+            assert_eq!(fitted(client, false), without);
+        }
+        assert_eq!(fitted(Revision::V2025_06_18, false), with, "it knows no such declaration");
     }
 
     #[test]

@@ -2,7 +2,7 @@
 //! a plain second implementation that works on trees, and every other token stays as it was written.
 
 use crate::bridge::question::{Question, Reply};
-use crate::bridge::request::{RequestEdit, Stamp, own_members, request as edit_request};
+use crate::bridge::request::{KEPT, RequestEdit, Stamp, own_members, request as edit_request};
 use crate::bridge::required::Required;
 use crate::bridge::response::{Bridged, ResponseEdit, response as edit_response};
 use crate::bridge::tree::{Member, Node};
@@ -95,6 +95,7 @@ fn request(ends: &Ends, message: &Request) {
         progress_token: TOKEN,
         client: ends.client.era(),
         upstream: ends.upstream.era(),
+        merged: ends.slug.is_some(),
         rename: ends.slug.map(|_| NAME),
         stamp: Some(&stamp),
         retry: None,
@@ -149,9 +150,19 @@ fn model_request(ends: &Ends, root: &mut Node) {
         if ends.upstream.era() == Era::Modern {
             params.all("_meta").for_each(model_trace);
         }
+        model_extensions(ends, params);
         if ends.client.era() != ends.upstream.era() {
             model_metadata(ends, params);
         }
+    }
+}
+
+fn model_extensions(ends: &Ends, params: &mut Node) {
+    if ends.is(Era::Modern, Era::Modern) && ends.slug.is_some() {
+        let metas = params.all("_meta");
+        let declared = metas.flat_map(|meta| meta.all(meta::CLIENT_CAPABILITIES));
+        let extensions = declared.flat_map(|declared| declared.all("extensions"));
+        extensions.for_each(|all| all.keep(|(id, _, _)| KEPT.contains(&id.as_str())));
     }
 }
 

@@ -179,9 +179,14 @@ impl<'a> Form<'a> {
     fn admits(&self, bytes: &[u8], content: &Object) -> bool {
         let given = |name: &Value| {
             let name = name.text(self.bytes);
-            name.is_none_or(|name| content.get(bytes, &name).is_some())
+            let value = |name: &str| content.value(bytes, name);
+            name.is_none_or(|name| value(&name).is_some_and(|value| value.kind != Kind::Null))
         };
         let fits = |member: &json::Member| {
+            // some clients write null for what the user has left empty
+            if member.value.kind == Kind::Null {
+                return true;
+            }
             let key = json::decode_string(member.key.of(bytes)).ok();
             let schema = key.and_then(|key| self.properties.value(self.bytes, &key));
             let schema = schema.and_then(|schema| Object::read(self.bytes, schema.span).ok());
@@ -332,6 +337,7 @@ mod tests {
         for right in [
             r#"{"action":"accept","content":{"name":"Ada","age":36.0,"ok":true,"c":"green","many":["x"],"more":null}}"#,
             r#"{"action":"accept","content":{"n\u0061me":"Ada"}}"#,
+            r#"{"action":"accept","content":{"name":"Ada","age":null,"c":null,"many":null}}"#,
             r#"{"action":"decline"}"#,
             r#"{"action":"cancel","content":{}}"#,
             r#"{"action":"decline","content":null}"#,
@@ -344,6 +350,7 @@ mod tests {
             r#"{"action":"accept","content":{}}"#,
             r#"{"action":"accept","content":[]}"#,
             r#"{"action":"accept","content":{"name":1}}"#,
+            r#"{"action":"accept","content":{"name":null}}"#,
             r#"{"action":"accept","content":{"name":"a","age":1.5}}"#,
             r#"{"action":"accept","content":{"name":"a","ok":"true"}}"#,
             r#"{"action":"accept","content":{"name":"a","c":"blue"}}"#,

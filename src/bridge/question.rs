@@ -29,11 +29,44 @@ pub enum Reply {
     /// The client's raw `error` object.
     Error(Bytes),
     /// The client could not be asked, or has not answered, and why.
-    Unanswered(&'static str),
+    Unanswered(Declined),
+}
+
+/// Why a question has no answer, and the code that a legacy server hears it with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Declined {
+    /// The code of the error.
+    pub code: Code,
+    /// In words for either side.
+    pub why: &'static str,
+}
+
+impl Declined {
+    /// -32601: the client serves no such request (2025-11-25 client/roots, "Error Handling").
+    pub const fn unknown(why: &'static str) -> Self {
+        Self { code: Code::MethodNotFound, why }
+    }
+
+    /// -32602: it asks for more than was declared, or in a form that the client does not have
+    /// (2025-11-25 client/elicitation, "Error Handling").
+    pub const fn unfit(why: &'static str) -> Self {
+        Self { code: Code::InvalidParams, why }
+    }
+
+    /// -32603: there is nothing wrong with the question.
+    pub const fn failed(why: &'static str) -> Self {
+        Self { code: Code::Internal, why }
+    }
+
+    /// What clients have not declared that could be asked otherwise. For elicitation each mode is
+    /// declared, so none was: that is -32602, too.
+    pub fn undeclared(method: Method, why: &'static str) -> Self {
+        if method == Method::Elicit { Self::unfit(why) } else { Self::unknown(why) }
+    }
 }
 
 /// What can be asked of clients at all.
-fn askable(name: &str) -> Option<Method> {
+pub fn askable(name: &str) -> Option<Method> {
     let method = Method::parse(name)?;
     matches!(method, Method::CreateMessage | Method::Elicit | Method::RootsList).then_some(method)
 }
@@ -65,9 +98,10 @@ impl Question {
         capabilities: &ClientCapabilities,
         client: Revision,
         elicitation_id: &str,
-    ) -> Result<Self, &'static str> {
+    ) -> Result<Self, Declined> {
         self.check(capabilities)?;
-        fit::question(self, client, elicitation_id)
+        let context = capabilities.sampling.is_some_and(|sampling| sampling.context);
+        fit::question(self, client, context, elicitation_id).map_err(Declined::unfit)
     }
 
     /// The same about a task as the client knows it (2025-11-25 basic/utilities/tasks,
@@ -103,26 +137,28 @@ impl Question {
 
     /// Whether a client with these capabilities may be asked; the error says what it lacks
     /// (client/elicitation and client/sampling, "Capabilities").
-    pub fn check(&self, capabilities: &ClientCapabilities) -> Result<(), &'static str> {
+    pub fn check(&self, capabilities: &ClientCapabilities) -> Result<(), Declined> {
+        let undeclared = |why| Declined::undeclared(self.method, why);
         match self.method {
             Method::Elicit => {
                 let modes = capabilities.elicitation.unwrap_or_default();
                 match self.is_by_url() {
                     true if modes.url => Ok(()),
                     false if modes.form => Ok(()),
-                    true => Err("the client cannot be sent to a url"),
-                    false => Err("the client cannot fill in forms"),
+                    true => Err(undeclared("the client cannot be sent to a url")),
+                    false => Err(undeclared("the client cannot fill in forms")),
                 }
             }
             Method::CreateMessage => {
-                let sampling = capabilities.sampling.ok_or("the client cannot be sampled")?;
+                let sampling = capabilities.sampling;
+                let sampling = sampling.ok_or(undeclared("the client cannot be sampled"))?;
                 match self.uses_tools() && !sampling.tools {
-                    true => Err("the client cannot be sampled with tools"),
+                    true => Err(Declined::unfit("the client cannot be sampled with tools")),
                     false => Ok(()),
                 }
             }
             _ if capabilities.roots => Ok(()),
-            _ => Err("the client has no roots"),
+            _ => Err(undeclared("the client has no roots")),
         }
     }
 
@@ -237,7 +273,7 @@ impl Reply {
         match (&response.outcome, member("result"), member("error")) {
             (Outcome::Result(_), Some(result), _) => Self::Result(slice(result)),
             (Outcome::Error { .. }, _, Some(error)) => Self::Error(slice(error)),
-            _ => Self::Unanswered("the client's answer cannot be read"),
+            _ => Self::Unanswered(Declined::failed("the client's answer cannot be read")),
         }
     }
 
@@ -255,17 +291,15 @@ impl Reply {
             let head = [b"{\"jsonrpc\":\"2.0\",\"id\":", id.token(), b",\"error\":".as_slice()];
             Bytes::from([head.concat().as_slice(), error, b"}"].concat())
         };
-        let refuse = |why| {
-            let rejected = Rejected::new(Code::MethodNotFound, why);
-            rejected.with_id(Some(id.clone())).to_json()
-        };
+        let refuse =
+            |Declined { code, why }| Rejected::new(code, why).with_id(Some(id.clone())).to_json();
         match self {
             Self::Result(result) => match fit::answer(result, method, upstream) {
                 Ok(fitting) => result_json(id, &fitting),
-                Err(why) => refuse(why),
+                Err(why) => refuse(Declined::failed(why)),
             },
             Self::Error(raw) => error(raw),
-            Self::Unanswered(why) => refuse(why),
+            Self::Unanswered(declined) => refuse(*declined),
         }
     }
 
@@ -280,7 +314,7 @@ impl Reply {
             _ if method == Method::Elicit => {
                 return Ok(Bytes::from_static(b"{\"action\":\"cancel\"}"));
             }
-            Self::Unanswered(why) => *why,
+            Self::Unanswered(declined) => declined.why,
             Self::Error(error) => {
                 let object = Object::read(error, Span::whole(error)).ok();
                 let text = object.as_ref().and_then(|object| object.text(error, "message"));
@@ -308,4 +342,65 @@ fn bare(result: &Bytes) -> Bytes {
     let mut splice = Splice::new();
     splice.edit_members(&object, &removed, &[]);
     splice.apply(result)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::mcp::client::{Elicitation, Sampling};
+
+    fn question(method: Method, params: &'static str) -> Question {
+        Question { method, params: Some(Bytes::from_static(params.as_bytes())) }
+    }
+
+    #[test]
+    fn what_was_not_declared_is_declined_with_the_code_of_its_page() {
+        const URL: &str = r#"{"mode":"url","url":"u:v"}"#;
+        const FORM: &str = r#"{"message":"m"}"#;
+        let nothing = ClientCapabilities::default();
+        let with = |form, url| {
+            let elicitation = Some(Elicitation { form, url });
+            ClientCapabilities { elicitation, ..nothing }
+        };
+        let sampling = Some(Sampling { tools: false, context: false });
+        let sampled = ClientCapabilities { sampling, ..nothing };
+        let code = |method, params, capabilities: &ClientCapabilities| {
+            let fitting =
+                question(method, params).for_client(capabilities, Revision::LATEST_LEGACY, "id");
+            fitting.err().map(|declined| declined.code.number())
+        };
+        // 2025-11-25 client/elicitation, "Error Handling"
+        assert_eq!(code(Method::Elicit, URL, &with(true, false)), Some(-32602));
+        assert_eq!(code(Method::Elicit, FORM, &with(false, true)), Some(-32602));
+        assert_eq!(code(Method::Elicit, FORM, &nothing), Some(-32602));
+        assert_eq!(code(Method::Elicit, FORM, &with(true, false)), None);
+        // schema CreateMessageRequestParams.tools: "MUST return an error"
+        let tools = r#"{"messages":[],"tools":[]}"#;
+        assert_eq!(code(Method::CreateMessage, tools, &sampled), Some(-32602));
+        assert_eq!(code(Method::CreateMessage, "{}", &sampled), None);
+        assert_eq!(code(Method::CreateMessage, "{}", &nothing), Some(-32601));
+        // client/roots, "Error Handling"
+        assert_eq!(code(Method::RootsList, "{}", &nothing), Some(-32601));
+    }
+
+    #[test]
+    fn a_server_hears_which_of_both_sides_is_at_fault() {
+        let code = |reply: Reply| {
+            let said = reply.response(
+                &RequestId::from_number(1),
+                Method::CreateMessage,
+                Revision::V2025_06_18,
+            );
+            let said: serde_json::Value = serde_json::from_slice(&said).expect("json");
+            said["error"]["code"].as_i64()
+        };
+        let image = r#"{"type":"image","data":""}"#;
+        let parts = Bytes::from(format!(r#"{{"content":[{image},{image}]}}"#));
+        assert_eq!(code(Reply::Unanswered(Declined::unfit("no"))), Some(-32602));
+        assert_eq!(code(Reply::Unanswered(Declined::unknown("no"))), Some(-32601));
+        assert_eq!(code(Reply::Unanswered(Declined::failed("no"))), Some(-32603));
+        assert_eq!(code(Reply::Result(parts)), Some(-32603), "the server has asked well");
+        let rejected = Bytes::from_static(br#"{"code":-1,"message":"no"}"#);
+        assert_eq!(code(Reply::Error(rejected)), Some(-1), "the client's own words");
+    }
 }

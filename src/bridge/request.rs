@@ -1,7 +1,8 @@
 //! A client's request as its upstream gets it.
 
 use crate::mcp::{
-    ClientCapabilities, Era, Extensions, LogLevel, Method, Revision, Routing, meta, trace,
+    ClientCapabilities, Era, Extensions, LogLevel, Method, Revision, Routing, extension, meta,
+    trace,
 };
 use crate::wire::json::{self, Key, Kind, Member, Object, Span, Value};
 use crate::wire::jsonrpc::{Call, Request};
@@ -86,6 +87,8 @@ pub struct RequestEdit<'a> {
     pub client: Era,
     /// The era of the upstream.
     pub upstream: Era,
+    /// Several upstreams share the endpoint.
+    pub merged: bool,
     /// What replaces the name or URI that the method is routed by, as a JSON string token.
     pub rename: Option<&'a [u8]>,
     /// Metadata for a modern upstream, when the client is legacy.
@@ -108,7 +111,15 @@ pub fn request(edit: &RequestEdit<'_>) -> Splice {
     match (edit.client, edit.upstream) {
         (Era::Modern, Era::Legacy) => remove_metadata(call, &mut splice),
         (Era::Legacy, Era::Modern) => modernize(call, edit, &mut splice),
-        (Era::Modern, Era::Modern) => drop_trace(call, &mut splice),
+        (Era::Modern, Era::Modern) => {
+            drop_trace(call, &mut splice);
+            if edit.merged {
+                // one of several is not told of what holds between a client and one server (MCP
+                // 2026-07-28 basic/versioning, "Extension Negotiation")
+                let kept = |key| KEPT.iter().any(|id| json::key_is(&call.bytes, key, id));
+                drop_extensions(call, |key| !kept(key), &mut splice);
+            }
+        }
         (Era::Legacy, Era::Legacy) => {}
     }
     splice
@@ -137,6 +148,23 @@ fn drop_trace(call: &Call, splice: &mut Splice) {
     let dropped = no_trace(call, meta);
     if !dropped.is_empty() {
         splice.edit_members(meta, &dropped, &[]);
+    }
+}
+
+/// The extensions of a client that several upstreams as one can keep.
+pub(super) const KEPT: [&str; 2] = [extension::APPS, meta::TASKS];
+
+/// The call without some of the extensions that its client declares.
+pub(super) fn drop_extensions(call: &Call, dropped: impl Fn(Key) -> bool, splice: &mut Splice) {
+    let (bytes, Some(meta)) = (&call.bytes, &call.meta) else { return };
+    let object = |value: Value| Object::read(bytes, value.span).ok();
+    for declared in meta.all(bytes, meta::CLIENT_CAPABILITIES).filter_map(object) {
+        for extensions in declared.all(bytes, "extensions").filter_map(object) {
+            let members = extensions.members.iter().enumerate();
+            let dropped = members.filter(|(_, member)| dropped(member.key));
+            let dropped: Vec<usize> = dropped.map(|(index, _)| index).collect();
+            splice.edit_members(&extensions, &dropped, &[]);
+        }
     }
 }
 
@@ -264,6 +292,7 @@ mod tests {
             progress_token: b"88",
             client,
             upstream,
+            merged: rename.is_some(),
             rename,
             stamp: Some(&stamp),
             retry: None,
@@ -289,6 +318,22 @@ mod tests {
         let complete = r#"{"jsonrpc":"2.0","id":1,"method":"completion/complete","params":{"ref":{"type":"ref/resource","uri":"u"},"argument":{"name":"uri","value":"u"}}}"#;
         let expected = r#"{"jsonrpc":"2.0","id":77,"method":"completion/complete","params":{"ref":{"type":"ref/resource","uri":"w"},"argument":{"name":"uri","value":"u"}}}"#;
         assert_eq!(edited(complete, Era::Legacy, Era::Legacy, Some(b"\"w\"")), expected);
+    }
+
+    #[test]
+    fn one_of_several_is_told_of_the_extensions_that_all_can_keep() {
+        let call = |extensions: &str| {
+            format!(
+                r#"{{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{{"name":"a","_meta":{{"io.modelcontextprotocol/clientCapabilities":{{"sampling":{{}},{extensions}}},"v/k":1}}}}}}"#
+            )
+        };
+        let all = r#""extensions":{ "x/y":{"n":1.0e0},"io.modelcontextprotocol\/ui":{"m":[1]},"io.modelcontextprotocol/tasks":{}},"extensions":{"x/y":{}}"#;
+        let kept = r#""extensions":{ "io.modelcontextprotocol\/ui":{"m":[1]},"io.modelcontextprotocol/tasks":{}},"extensions":{}"#;
+        let told =
+            |extensions: &str, name| edited(&call(extensions), Era::Modern, Era::Modern, name);
+        let as_one = |extensions: &str| call(extensions).replace(r#""id":1"#, r#""id":77"#);
+        assert_eq!(told(all, Some(b"\"a\"")), as_one(kept));
+        assert_eq!(told(all, None), as_one(all), "its contract holds for the client alone");
     }
 
     #[test]
@@ -383,6 +428,7 @@ mod tests {
                 progress_token: b"2",
                 client: Era::Legacy,
                 upstream: Era::Modern,
+                merged: false,
                 rename: None,
                 stamp: Some(&stamp),
                 retry,

@@ -6,8 +6,9 @@
 //! as it is, but for its URIs ([`super::content`]).
 
 use crate::bridge::content::objects;
+use crate::bridge::request::drop_extensions;
 use crate::mcp::{Era, Method, meta};
-use crate::wire::json::{self, JsonError, Kind, Member, Object, Span, Value};
+use crate::wire::json::{self, JsonError, Kind, Object, Span, Value};
 use crate::wire::jsonrpc::{Call, Code, Message, Notification, Rejected, Request, Response};
 use crate::wire::splice::Splice;
 use bytes::Bytes;
@@ -154,16 +155,8 @@ pub fn declares(call: &Call) -> bool {
 /// it answers without one then. `None` for one that does not declare it.
 pub fn undeclaring(request: &Request) -> Option<Request> {
     let call = &request.call;
-    let value = call.meta_value(meta::CLIENT_CAPABILITIES).filter(|v| v.kind == Kind::Object)?;
-    let declared = Object::read(&call.bytes, value.span).ok()?;
     let mut splice = Splice::new();
-    for extensions in objects(&call.bytes, &declared, "extensions") {
-        let extensions = extensions.ok()?;
-        let is_tasks = |member: &Member| json::key_is(&call.bytes, member.key, meta::TASKS);
-        let members = extensions.members.iter().enumerate();
-        let tasks: Vec<usize> = members.filter(|(_, m)| is_tasks(m)).map(|(at, _)| at).collect();
-        splice.edit_members(&extensions, &tasks, &[]);
-    }
+    drop_extensions(call, |key| json::key_is(&call.bytes, key, meta::TASKS), &mut splice);
     if splice.is_empty() {
         return None;
     }

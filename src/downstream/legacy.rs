@@ -125,7 +125,7 @@ pub async fn serve(
     request: Request,
 ) -> Result<Served, Rejected> {
     let name = request.call.method_name();
-    let method = Method::parse(&name).filter(|m| m.client_request_in(session.revision));
+    let method = front.relay.method(session.endpoint, session.revision, &name).await;
     let method = method.ok_or_else(|| {
         let text = format!("method not found: {}", crate::base::label::Label::new(&name));
         Rejected::new(Code::MethodNotFound, text)
@@ -152,7 +152,8 @@ pub async fn serve(
         | Routing::Prompt
         | Routing::Resource
         | Routing::Completion
-        | Routing::Task => {
+        | Routing::Task
+        | Routing::Foreign => {
             let own = (Arc::clone(front), permit.clone(), Arc::clone(session));
             let sent = send(own, caller, method, request);
             match front.relay.may_wait(endpoint) {

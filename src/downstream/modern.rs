@@ -112,7 +112,7 @@ pub fn known(version: &str, name: &str, method: Option<Method>) -> Result<Method
     if Revision::parse(version) != Some(Revision::MODERN) {
         return Err((400, unsupported(version)));
     }
-    method.filter(|m| m.client_request_in(Revision::MODERN)).ok_or_else(|| {
+    method.ok_or_else(|| {
         let text = format!("method not found: {}", Label::new(name));
         (404, Rejected::new(Code::MethodNotFound, text))
     })

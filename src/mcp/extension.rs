@@ -79,6 +79,16 @@ impl Extensions {
         self.0.iter().any(|extension| others.0.iter().any(|other| other.id == extension.id))
     }
 
+    /// Those that have no methods of their own.
+    pub fn apps(&self) -> Self {
+        Self(self.0.iter().filter(|extension| extension.id == APPS).cloned().collect())
+    }
+
+    /// Whether there are any that may have methods of their own.
+    pub fn are_more_than_apps(&self) -> bool {
+        self.0.iter().any(|extension| extension.id != APPS)
+    }
+
     /// Identifiers with their settings, as members of an object.
     pub fn members(&self) -> impl Iterator<Item = &str> {
         self.0.iter().map(|extension| extension.raw.as_str())

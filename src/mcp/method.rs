@@ -41,6 +41,8 @@ pub enum Routing {
     Listen,
     /// To the upstream of the task in `params.taskId`.
     Task,
+    /// To the one upstream, unread.
+    Foreign,
     /// Not a request of a client.
     Nowhere,
 }
@@ -50,10 +52,14 @@ macro_rules! methods {
         /// A method or notification of any revision.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
         #[allow(missing_docs)] // the wire names stand in the table
-        pub enum Method { $($name,)* }
+        pub enum Method {
+            $($name,)*
+            /// One that the specification does not have; its name is known to its message alone.
+            Foreign,
+        }
 
         impl Method {
-            /// Every method.
+            /// Every method of the specification.
             pub const ALL: &[Self] = &[$(Self::$name,)*];
 
             /// From its name on the wire.
@@ -63,20 +69,26 @@ macro_rules! methods {
 
             /// Its name on the wire.
             pub fn name(self) -> &'static str {
-                match self { $(Self::$name => $text,)* }
+                match self { $(Self::$name => $text,)* Self::Foreign => "" }
             }
 
             /// How a client's request is served.
             pub fn route(self) -> Routing {
-                match self { $(Self::$name => $routing,)* }
+                match self { $(Self::$name => $routing,)* Self::Foreign => Routing::Foreign }
             }
 
             fn first(self) -> Revision {
-                match self { $(Self::$name => Revision::$first,)* }
+                match self {
+                    $(Self::$name => Revision::$first,)*
+                    Self::Foreign => Revision::V2025_11_25,
+                }
             }
 
             fn last(self) -> Revision {
-                match self { $(Self::$name => Revision::$last,)* }
+                match self {
+                    $(Self::$name => Revision::$last,)*
+                    Self::Foreign => Revision::MODERN,
+                }
             }
         }
     };
@@ -117,6 +129,37 @@ methods! {
     ElicitationComplete "notifications/elicitation/complete" V2025_11_25..=V2025_11_25 Routing::Nowhere;
     TaskStatus "notifications/tasks/status" V2025_11_25..=V2025_11_25 Routing::Nowhere;
     Acknowledged "notifications/subscriptions/acknowledged" V2026_07_28..=V2026_07_28 Routing::Nowhere;
+}
+
+/// What names of the specification begin with, now or in another revision.
+const OF_CORE: [&str; 14] = [
+    "completion",
+    "elicitation",
+    "initialize",
+    "logging",
+    "notifications",
+    "ping",
+    "prompts",
+    "resources",
+    "roots",
+    "sampling",
+    "server",
+    "subscriptions",
+    "tasks",
+    "tools",
+];
+
+/// Longest name of a method that the specification does not have, in bytes.
+pub const MAX_FOREIGN: usize = 256;
+
+/// Whether a method of an extension may have this name: one that can stand in a header, too, and
+/// that the specification means nothing by.
+pub fn may_be_foreign(name: &str) -> bool {
+    let head = name.split('/').next().unwrap_or_default();
+    let is_core = OF_CORE.iter().any(|core| core.eq_ignore_ascii_case(head));
+    let is_name = (1..=MAX_FOREIGN).contains(&name.len());
+    // JSON-RPC 2.0 keeps names with this beginning for itself
+    is_name && !is_core && !name.starts_with("rpc.") && name.bytes().all(|b| b.is_ascii_graphic())
 }
 
 impl Method {
@@ -207,6 +250,21 @@ mod tests {
     fn every_method_has_one_name() {
         for method in Method::ALL {
             assert_eq!(Method::parse(method.name()), Some(*method));
+            assert!(!may_be_foreign(method.name()), "{method:?}");
+        }
+        assert_eq!(Method::parse(Method::Foreign.name()), None);
+    }
+
+    #[test]
+    fn what_the_specification_may_mean_is_not_foreign() {
+        for name in
+            ["tasks/list", "Tools/Call", "rpc.discover", "ping", "", "a b", "a\r\nb", "\u{e9}"]
+        {
+            assert!(!may_be_foreign(name), "{name:?}");
+        }
+        assert!(!may_be_foreign(&"x".repeat(MAX_FOREIGN + 1)));
+        for name in ["com.example/x", "x", "toolsmith/run"] {
+            assert!(may_be_foreign(name), "{name:?}");
         }
     }
 

@@ -2,7 +2,7 @@
 //!
 //! Whoever holds an [`Asked`] can answer it once; dropping it says that nobody will.
 
-use crate::bridge::question::{Question, Reply};
+use crate::bridge::question::{Declined, Question, Reply};
 use crate::mcp::Method;
 use bytes::Bytes;
 use std::collections::HashMap;
@@ -50,7 +50,7 @@ impl Asked {
 
 impl Drop for Asked {
     fn drop(&mut self) {
-        self.send(Reply::Unanswered("the client cannot be asked"));
+        self.send(Reply::Unanswered(Declined::failed("the client cannot be asked")));
     }
 }
 

@@ -5,7 +5,7 @@
 
 use crate::bridge::input::{Asks, Entry, URL_REQUIRED, elicitation_ids, input_required};
 use crate::bridge::notification;
-use crate::bridge::question::{self, Question, Reply};
+use crate::bridge::question::{self, Declined, Question, Reply};
 use crate::bridge::request::progress_token;
 use crate::bridge::response::{Bridged, ResponseEdit, response};
 use crate::mcp::{ClientCapabilities, Era, ListKind, LogLevel, Method, Revision};
@@ -440,7 +440,7 @@ impl Exchange {
             Some(question) if self.ends.spoken.era() == Era::Legacy => {
                 self.put(question, request.id.detached(), space)
             }
-            _ => Err("not a request that clients serve"),
+            _ => Err(Declined::unknown("not a request that clients serve")),
         };
         match asked {
             Ok(asked) => {
@@ -459,12 +459,14 @@ impl Exchange {
         question: Question,
         request: RequestId,
         space: Option<String>,
-    ) -> Result<Asked, &'static str> {
+    ) -> Result<Asked, Declined> {
         let (capabilities, client) = (&self.ends.capabilities, self.ends.client);
         let question = question.for_client(capabilities, client, "")?;
         let id = question.elicitation_id();
         let asking = self.asking.get_or_insert_default();
-        let asked = asking.ask(question, request, space).ok_or("too many questions wait")?;
+        let asked = asking
+            .ask(question, request, space)
+            .ok_or(Declined::failed("too many questions wait"))?;
         self.ends.sent_elsewhere(id);
         Ok(asked)
     }

@@ -14,6 +14,7 @@ use crate::relay::Hub;
 use crate::relay::Outlet;
 use crate::relay::attempt::{Again, Attempt};
 use crate::relay::exchange::{Ends, Exchange};
+use crate::relay::foreign;
 use crate::relay::parking::{Origin, Parking};
 use crate::relay::retry;
 use crate::relay::rounds::Rounds;
@@ -137,9 +138,8 @@ impl Relay {
                 description.capabilities.union(&tasks::kept(upstream, &peer.capabilities));
             if endpoint != Endpoint::Aggregate {
                 // several could not keep the promise of one
-                description.extensions = Some((peer.extensions, peer.revision));
+                description.extensions = Some((foreign::kept(upstream, &peer), peer.revision));
             }
-
             instructions.extend(peer.instructions.map(|text| (upstream.entry.key.clone(), text)));
         }
         if endpoint == Endpoint::Aggregate {
@@ -236,6 +236,9 @@ impl Relay {
         let origin = self.origin(inquiry, &route);
         let upstream = &route.upstream;
         let link = upstream.connection().await.ok_or_else(|| unavailable(upstream))?;
+        if method == Method::Foreign && link.era() != caller.revision.era() {
+            return Err(unavailable(upstream)); // it has come back as another
+        }
         let ticket = upstream.admit().map_err(|e| refused(upstream, &e))?;
         let (principal, session) = (permit.principal(), caller.session);
         let capabilities = tasks::askable(inquiry, upstream, &link);
@@ -278,7 +281,7 @@ impl Relay {
             capabilities: caller.askable(),
             origin,
             outlet: caller.outlet.clone(),
-            extended: has_extensions_in_common(inquiry, &link),
+            extended: has_extensions_in_common(inquiry, upstream, &link),
             task,
         };
         let again = || {
@@ -323,9 +326,10 @@ impl Relay {
 
 /// Whether a modern client supports an extension of the one modern upstream that it talks to: what
 /// either says holds for the other then. Most upstreams have none.
-fn has_extensions_in_common(inquiry: Inquiry<'_>, link: &Link) -> bool {
+fn has_extensions_in_common(inquiry: Inquiry<'_>, upstream: &Upstream, link: &Link) -> bool {
     let Inquiry { endpoint, caller, message, .. } = inquiry;
-    let theirs = link.peer.extensions.relayed(link.peer.revision, caller.revision);
+    let theirs = foreign::kept(upstream, &link.peer);
+    let theirs = theirs.relayed(link.peer.revision, caller.revision);
     let is_modern = (caller.revision.era(), link.era()) == (Era::Modern, Era::Modern);
     if endpoint == Endpoint::Aggregate || !is_modern || theirs.members().next().is_none() {
         return false;
@@ -429,6 +433,7 @@ pub(super) fn prepare(
         progress_token: token.as_bytes(),
         client,
         upstream: link.era(),
+        merged: route.merged,
         rename: route.rename.as_deref(),
         stamp: stamp.as_ref(),
         retry,
@@ -454,7 +459,11 @@ pub(super) fn prepare(
         && method == Method::ToolsCall
         && message.call.param("task").is_some()
         && link.peer.capabilities.tasks.is_some_and(|tasks| tasks.cancel);
-    let (method, task) = (method.name(), route.task.as_ref().map(|place| place.id.clone()));
+    let task = route.task.as_ref().map(|place| place.id.clone());
+    let method = match method {
+        Method::Foreign => message.call.method_name().into_owned().into(),
+        known => Cow::Borrowed(known.name()),
+    };
     let of_client = true;
     Outbound { body, method, name, params, wants_log, of_client, interactive, task, becomes_task }
 }

@@ -6,6 +6,7 @@ mod attempt;
 mod deadline;
 mod elsewhere;
 pub mod exchange;
+mod foreign;
 pub mod forward;
 pub mod hub;
 mod known;

@@ -5,7 +5,7 @@
 //! The client sees one call of its own era. Never here: a look into `requestState`, or a question
 //! to a client that has not said that it can be asked.
 
-use crate::bridge::question::{Question, Reply};
+use crate::bridge::question::{Declined, Question, Reply};
 use crate::bridge::request::Retry;
 use crate::bridge::required::{Required, may_require};
 use crate::control::backoff::Backoff;
@@ -145,7 +145,8 @@ impl Rounds {
             let answer = known.then(|| Bytes::from_static(b"{\"action\":\"accept\"}"));
             let fitting =
                 question.clone().for_client(&caller.capabilities, caller.revision, &unique());
-            let fitting = fitting.map_err(|why| format!("it asks for what it must not: {why}"))?;
+            let fitting =
+                fitting.map_err(|d| format!("it asks for what it must not: {}", d.why))?;
             if !known {
                 unasked.push_back(at);
             }
@@ -227,7 +228,7 @@ impl Rounds {
         let at = (0..round.entries.len()).find(open)?;
         let method = round.entries.get(at)?.question.method;
         let number = round.asking.withdraw(&at)?;
-        let late = Reply::Unanswered("the client has not answered in time");
+        let late = Reply::Unanswered(Declined::failed("the client has not answered in time"));
         Some((number, self.answered(at, method, &late)))
     }
 }
@@ -269,7 +270,14 @@ mod tests {
         let capabilities = ClientCapabilities { roots: true, ..ClientCapabilities::bridged() };
         let revision = Revision::V2025_11_25;
         let again = Again {
-            route: Route { upstream, rename: None, target: None, state: None, task: None },
+            route: Route {
+                upstream,
+                merged: false,
+                rename: None,
+                target: None,
+                state: None,
+                task: None,
+            },
             caller: Caller {
                 revision,
                 level: None,

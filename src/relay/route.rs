@@ -20,6 +20,8 @@ pub(super) struct Route {
     pub(super) upstream: Arc<Upstream>,
     /// The JSON string token that replaces the name or URI; `None` where it stays.
     pub(super) rename: Option<Bytes>,
+    /// It goes to one of several that share the endpoint.
+    pub(super) merged: bool,
     /// For `Mcp-Param-*`.
     pub(super) target: Option<Target>,
     /// What stands in the place of the `requestState` at this span.
@@ -61,7 +63,7 @@ pub(super) fn route(
             }
             let target = is_call.then(|| target(world, endpoint, subject)).flatten();
             let upstream = Arc::clone(upstream);
-            Ok(Route { upstream, rename: None, target, state: None, task: None })
+            Ok(Route { upstream, merged: false, rename: None, target, state: None, task: None })
         }
         Endpoint::Aggregate => aggregate_route(world, caller, method, message, subject),
     }
@@ -122,7 +124,7 @@ pub(super) fn aggregate_route(
     };
     let upstream = world.upstreams.get(at).ok_or_else(gone)?;
     let (upstream, rename) = (Arc::clone(upstream), Some(rename));
-    Ok(Route { upstream, rename, target, state: None, task: None })
+    Ok(Route { upstream, merged: true, rename, target, state: None, task: None })
 }
 
 /// Whether requests about such entries are as unknown here as the list itself.

@@ -433,7 +433,8 @@ impl Relay {
         let upstream = behind.find(|upstream| upstream.slug() == place.slug);
         let upstream = Arc::clone(upstream.ok_or_else(|| unknown(&id))?);
         let rename = Some(Bytes::from(json::string_token(&place.id)));
-        Ok(Route { upstream, rename, target: None, state: None, task: Some(place) })
+        let merged = owner.endpoint == Endpoint::Aggregate;
+        Ok(Route { upstream, merged, rename, target: None, state: None, task: Some(place) })
     }
 
     /// What a request that goes through this connection has to do with tasks.

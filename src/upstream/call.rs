@@ -3,12 +3,14 @@
 //! Who holds the [`Call`] owns the request: dropping it before its end cancels it upstream, as
 //! the transport and the era want it, and frees its slot, at whatever await it is dropped.
 
+use crate::bridge::question::Declined;
 use crate::upstream::decline;
 use crate::upstream::lanes::{Hold, Seat};
 use crate::upstream::pending::PipeCall;
 use crate::upstream::post::HttpCall;
 use crate::wire::jsonrpc::{self, Notification, Request, Response};
 use bytes::Bytes;
+use std::borrow::Cow;
 use std::fmt;
 
 /// A request as an upstream gets it. The body carries the id that was reserved for it.
@@ -17,7 +19,7 @@ pub struct Outbound {
     /// The JSON-RPC message in pieces that belong together.
     pub body: Vec<Bytes>,
     /// The method name, for `Mcp-Method`.
-    pub method: &'static str,
+    pub method: Cow<'static, str>,
     /// The decoded `params.name` or `params.uri`, for `Mcp-Name` (modern HTTP only).
     pub name: Option<String>,
     /// `Mcp-Param-*` headers with their encoded values (modern HTTP only).
@@ -168,7 +170,8 @@ impl Call {
             match self.next().await? {
                 Event::Response(response) => return Ok(response),
                 Event::Request(request) => {
-                    self.reply(decline(&request, "there is no client to ask"))
+                    let nobody = Declined::failed("there is no client to ask");
+                    self.reply(decline(&request, nobody));
                 }
                 Event::Notification(_) => {}
             }

@@ -10,6 +10,7 @@
 //!
 //! Servers of the modern era send no requests (2026-07-28 basic/patterns).
 
+use crate::bridge::question::{Declined, askable};
 use crate::mcp::{Era, Method, meta};
 use crate::upstream::call::{Event, Outbound};
 use crate::upstream::inbox::Inbox;
@@ -34,18 +35,26 @@ pub(super) enum Verdict {
     /// Its cause has it, or the next call will.
     Delivered,
     /// Nobody can be asked, and why.
-    Declined(&'static str),
+    Declined(Declined),
     /// Several calls can have caused it, some of them of clients that could have been asked.
     Ambiguous,
 }
 
 /// Why nobody was asked where several could have been.
-pub(super) const AMBIGUOUS: &str = "nobody was asked: several calls can have caused this, and the \
-                                    connection does not tell which; try the call again";
+pub(super) const AMBIGUOUS: Declined = Declined::failed(
+    "nobody was asked: several calls can have caused this, and the connection does not tell \
+     which; try the call again",
+);
 
-const MODERN: &str = "a server of this revision asks by input_required";
+const MODERN: Declined = Declined::unknown("a server of this revision asks by input_required");
 
-const NO_ROOTS: &str = "no roots: several clients share this connection";
+const NO_ROOTS: Declined = Declined::unknown("no roots: several clients share this connection");
+
+const NO_CALL: Declined = Declined::failed("no call is under way that can have caused this");
+
+const NO_TASK: Declined = Declined::failed("no call about its task is under way");
+
+const NO_SUCH: Declined = Declined::unknown("not a request that clients serve");
 
 /// A call in flight.
 #[derive(Debug)]
@@ -144,7 +153,10 @@ impl Causes {
         if !self.legacy {
             return Verdict::Declined(MODERN);
         }
-        if request.call.method_name() == Method::RootsList.name() {
+        let Some(method) = askable(&request.call.method_name()) else {
+            return Verdict::Declined(NO_SUCH);
+        };
+        if method == Method::RootsList {
             return self.ask_for_roots(request);
         }
         if let Some(task) = task(request) {
@@ -157,8 +169,10 @@ impl Causes {
         match (causes.next(), causes.next()) {
             (Some(only), None) if !haunted => only.ask(request),
             (Some(_), _) if interactive => Verdict::Ambiguous,
-            (Some(_), _) => Verdict::Declined("no client can be asked"),
-            (None, _) => Verdict::Declined("no call is under way that can have caused this"),
+            (Some(_), _) => {
+                Verdict::Declined(Declined::undeclared(method, "no client can be asked"))
+            }
+            (None, _) => Verdict::Declined(NO_CALL),
         }
     }
 
@@ -168,7 +182,7 @@ impl Causes {
         let about = |(_, cause): &(&u64, &mut Cause)| cause.task.as_deref() == Some(task);
         match self.live.iter_mut().filter(about).min_by_key(|(id, _)| **id) {
             Some((_, cause)) => cause.ask(request),
-            None => Verdict::Declined("no call about its task is under way"),
+            None => Verdict::Declined(NO_TASK),
         }
     }
 
@@ -186,7 +200,7 @@ impl Causes {
                 self.held.push(request.clone());
                 Verdict::Delivered
             }
-            None => Verdict::Declined("too many requests for roots wait"),
+            None => Verdict::Declined(Declined::failed("too many requests for roots wait")),
         }
     }
 
@@ -194,7 +208,7 @@ impl Causes {
     ///
     /// # Errors
     /// Why it is not asked all the same.
-    pub(super) fn ask_directly(&mut self, id: u64, request: &Request) -> Result<(), &'static str> {
+    pub(super) fn ask_directly(&mut self, id: u64, request: &Request) -> Result<(), Declined> {
         if !self.legacy {
             return Err(MODERN);
         }
@@ -229,7 +243,7 @@ impl Cause {
         self.asked = true;
         match self.inbox.note(Event::Request(request.clone())) {
             true => Verdict::Delivered,
-            false => Verdict::Declined("too much waits for the client already"),
+            false => Verdict::Declined(Declined::failed("too much waits for the client already")),
         }
     }
 }
@@ -298,14 +312,21 @@ mod tests {
 
     #[test]
     fn a_call_of_somebody_who_cannot_be_asked_is_a_cause_like_others() {
-        let (now, form) = (Instant::now(), request("sampling/createMessage"));
+        let (now, form) = (Instant::now(), request("elicitation/create"));
+        let (sampling, other) = (request("sampling/createMessage"), request("tools/list"));
+        let declined = |causes: &mut Causes, request| match causes.ask(request, now) {
+            Verdict::Declined(declined) => Some(declined.code.number()),
+            _ => None,
+        };
         let mut causes = causes(false);
-        assert!(matches!(causes.ask(&form, now), Verdict::Declined(_)), "nobody is there");
+        assert_eq!(declined(&mut causes, &form), Some(-32603), "nobody is there");
         begin(&mut causes, 1, false);
         begin(&mut causes, 2, false);
-        assert!(matches!(causes.ask(&form, now), Verdict::Declined(_)), "no remedy would help");
+        assert_eq!(declined(&mut causes, &form), Some(-32602), "no remedy would help");
+        assert_eq!(declined(&mut causes, &sampling), Some(-32601));
         begin(&mut causes, 3, true);
         assert_eq!(causes.ask(&form, now), Verdict::Ambiguous);
+        assert_eq!(declined(&mut causes, &other), Some(-32601), "whoever has caused it");
     }
 
     #[test]

@@ -5,6 +5,7 @@
 //! own HTTP headers is ever sent here: every header is made from the message that is sent.
 
 use crate::base::limits::Limits;
+use crate::bridge::question::Declined;
 use crate::bridge::{initialize, task};
 use crate::mcp::{Era, Method, Revision};
 use crate::net::body::Outgoing;
@@ -240,7 +241,7 @@ impl HttpLink {
         headers.insert(CONTENT_TYPE, JSON);
         headers.insert(ACCEPT, BOTH);
         if negotiated.era() == Some(Era::Modern) {
-            mirror(headers, outbound.method, outbound.name.as_deref(), &outbound.params)?;
+            mirror(headers, &outbound.method, outbound.name.as_deref(), &outbound.params)?;
         }
         Ok(request)
     }
@@ -348,7 +349,7 @@ impl HttpLink {
     pub(super) async fn has_lost_session(self: Arc<Self>) -> bool {
         let id = self.next_id.fetch_add(1, Ordering::Relaxed);
         let body = vec![initialize::ping_request(id)];
-        let outbound = Outbound { body, method: Method::Ping.name(), ..Outbound::default() };
+        let outbound = Outbound { body, method: Method::Ping.name().into(), ..Outbound::default() };
         let Ok(request) = self.post(outbound) else { return false };
         let waits = Waits { slot: Some(NOTIFY), connect: Some(CONNECT), head: Some(NOTIFY) };
         let status = self.client.send(request, waits).await.map(|response| response.status);
@@ -370,8 +371,8 @@ impl HttpLink {
     }
 
     /// Declines a request of the upstream.
-    pub(super) fn decline(self: &Arc<Self>, request: &Request, why: &'static str) {
-        self.reply(crate::upstream::decline(request, why));
+    pub(super) fn decline(self: &Arc<Self>, request: &Request, declined: Declined) {
+        self.reply(crate::upstream::decline(request, declined));
     }
 
     /// Takes a request of the upstream that came outside the stream of any call to the call that
@@ -383,7 +384,7 @@ impl HttpLink {
         let verdict = self.causes().ask(request, Instant::now());
         match verdict {
             Verdict::Delivered => {}
-            Verdict::Declined(why) => self.decline(request, why),
+            Verdict::Declined(declined) => self.decline(request, declined),
             Verdict::Ambiguous => {
                 let _ = self.unrequested.try_send(Unrequested::Ambiguous); // it will happen again
                 self.decline(request, AMBIGUOUS);

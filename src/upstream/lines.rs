@@ -489,7 +489,7 @@ impl Reader {
         }
         let declined = match self.pending.ask(&request, Instant::now()) {
             Verdict::Delivered => return,
-            Verdict::Declined(why) => why,
+            Verdict::Declined(declined) => declined,
             Verdict::Ambiguous => {
                 let _ = self.unrequested.try_send(Unrequested::Ambiguous); // it will happen again
                 AMBIGUOUS

@@ -122,7 +122,7 @@ impl Wire {
     ) -> Result<Call, CallError> {
         let mut call = self.reserve()?;
         let body = vec![message(call.id())];
-        call.send(Outbound { body, method, ..Outbound::default() }).await?;
+        call.send(Outbound { body, method: method.into(), ..Outbound::default() }).await?;
         Ok(call)
     }
 }

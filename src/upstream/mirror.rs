@@ -11,14 +11,14 @@ const NAME: HeaderName = HeaderName::from_static("mcp-name");
 /// The headers that mirror the body (streamable-http, "Request Metadata").
 pub(super) fn mirror(
     headers: &mut HeaderMap,
-    method: &'static str,
+    method: &str,
     name: Option<&str>,
     params: &[(String, String)],
 ) -> Result<(), CallError> {
-    if !method.is_empty() {
-        headers.insert(METHOD, HeaderValue::from_static(method));
-    }
     let bad = |_| CallError::BadAnswer("a header cannot be made of the request".into());
+    if !method.is_empty() {
+        headers.insert(METHOD, HeaderValue::from_str(method).map_err(bad)?);
+    }
     if let Some(name) = name {
         headers.insert(NAME, HeaderValue::from_str(&header::encode(name)).map_err(bad)?);
     }

@@ -31,10 +31,11 @@ pub use link::Link;
 pub use state::{Announcement, Ticket, Upstream};
 pub use status::State;
 
-use crate::wire::jsonrpc::{Code, Rejected, Request};
+use crate::bridge::question::Declined;
+use crate::wire::jsonrpc::{Rejected, Request};
 use bytes::Bytes;
 
 /// The answer to a request of an upstream with which nobody is asked.
-fn decline(request: &Request, why: &'static str) -> Bytes {
-    Rejected::new(Code::MethodNotFound, why).with_id(Some(request.id.clone())).to_json()
+fn decline(request: &Request, Declined { code, why }: Declined) -> Bytes {
+    Rejected::new(code, why).with_id(Some(request.id.clone())).to_json()
 }

@@ -2,6 +2,7 @@
 //!
 //! Every request has its own bounded inbox, so that the reader never waits for a consumer.
 
+use crate::bridge::question::Declined;
 use crate::bridge::task;
 use crate::mcp::{Era, Method, Revision};
 use crate::upstream::call::{CallError, Event, Outbound};
@@ -318,7 +319,7 @@ impl Drop for PipeCall {
             in_flight
         };
         for question in self.inbox.questions() {
-            self.sink.send_later(decline(&question, "the call was given up"));
+            self.sink.send_later(decline(&question, Declined::failed("the call was given up")));
         }
         if let Some(response) = self.inbox.unread().filter(|_| self.becomes_task) {
             self.pending.disown(&self.sink, &response);

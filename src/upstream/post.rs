@@ -3,6 +3,7 @@
 //! The answer is one JSON object or an SSE stream. A legacy stream that broke off is resumed, if
 //! the server gave its events ids (2025-11-25 basic/transports, "Resumability and Redelivery").
 
+use crate::bridge::question::Declined;
 use crate::mcp::{Era, Method, meta};
 use crate::net::client::{ClientError, Response as HttpResponse};
 use crate::upstream::CallError;
@@ -147,7 +148,7 @@ impl HttpCall {
             false => self.link.causes().given_up(self.id, Instant::now()),
         }
         for question in inbox.questions() {
-            self.link.decline(&question, "the call has ended");
+            self.link.decline(&question, Declined::failed("the call has ended"));
         }
     }
 

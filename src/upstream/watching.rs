@@ -324,7 +324,7 @@ async fn hear(
 ) -> Result<(), CallError> {
     let outbound = crate::upstream::Outbound {
         body: vec![body],
-        method: "subscriptions/listen",
+        method: "subscriptions/listen".into(),
         ..crate::upstream::Outbound::default()
     };
     call.send(outbound).await?;

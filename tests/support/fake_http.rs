@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use std::collections::HashSet;
 use std::sync::{Arc, Mutex};
 use tokio::io::AsyncWriteExt;
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::{broadcast, watch};
 
 /// One thing to do while answering.
@@ -175,12 +175,18 @@ impl FakeHttp {
         format!("http://{address}/mcp")
     }
 
+    #[allow(clippy::unused_async, reason = "it begins a task: only a runtime can do that")]
     async fn start(
         script: Box<Script>,
         sessions: Arc<Mutex<HashSet<String>>>,
         address: &str,
     ) -> FakeHttp {
-        let listener = TcpListener::bind(address).await.expect("loopback has a free port");
+        let socket = TcpSocket::new_v4().expect("a socket");
+        socket.set_reuseaddr(true).expect("it can be bound again");
+        // what it has written was read, but for little
+        socket.set_send_buffer_size(32 << 10).expect("a size");
+        socket.bind(address.parse().expect("an address")).expect("loopback has a free port");
+        let listener = socket.listen(1024).expect("it is bound");
         let address = listener.local_addr().expect("it is bound").to_string();
         let shared = Arc::new(Shared {
             script,

@@ -46,7 +46,9 @@ pub async fn serve(
     let refuse = |status, rejected: Rejected| {
         answer::rejected(status, &rejected.with_id(Some(request.id.clone())))
     };
-    let method = check(headers, &request).map_err(|(status, r)| refuse(status, r))?;
+    let name = request.call.method_name();
+    let method = front.relay.method(endpoint, Revision::MODERN, &name).await;
+    let method = check(headers, &request, method).map_err(|(status, r)| refuse(status, r))?;
     let checked = check_param_headers(front, endpoint, method, headers, &request).await;
     checked.map_err(|r| refuse(400, r))?;
     let answered = respond(front, permit, endpoint, accept, method, &request).await;
@@ -83,10 +85,13 @@ async fn respond(
 
 /// The checks that the specification wants before anything is done, in its order: required
 /// metadata, headers, version, method.
-fn check(headers: &HeaderMap, request: &Request) -> Result<Method, (u16, Rejected)> {
+fn check(
+    headers: &HeaderMap,
+    request: &Request,
+    method: Option<Method>,
+) -> Result<Method, (u16, Rejected)> {
     let version = required_meta(request).map_err(|r| (400, r))?;
     let name = request.call.method_name();
-    let method = Method::parse(&name);
     check_mirrored(headers, [(&VERSION, &version), (&METHOD, &name)]).map_err(|r| (400, r))?;
     check_name_header(headers, request, method).map_err(|r| (400, r))?;
     known(&version, &name, method)

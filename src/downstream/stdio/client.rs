@@ -9,7 +9,7 @@ use crate::downstream::modern::{self, Listener};
 use crate::downstream::session::Session;
 use crate::downstream::stdio::flights::Flight;
 use crate::downstream::stdio::{Flights, Pen};
-use crate::mcp::Method;
+use crate::mcp::{Method, Revision};
 use crate::oauth::Permit;
 use crate::relay::{Answer, Endpoint};
 use crate::task::Token;
@@ -166,9 +166,9 @@ impl Client {
     async fn serve_modern(&self, request: &Request) -> Result<modern::Served, Rejected> {
         let version = modern::required_meta(request)?;
         let name = request.call.method_name();
-        let method = modern::known(&version, &name, Method::parse(&name));
-        let method = method.map_err(|(_, rejected)| rejected)?;
         let (front, permit, endpoint) = (&self.front, &self.permit, self.endpoint);
+        let method = front.relay.method(endpoint, Revision::MODERN, &name).await;
+        let method = modern::known(&version, &name, method).map_err(|(_, rejected)| rejected)?;
         modern::serve(front, permit, endpoint, true, method, request).await
     }
 

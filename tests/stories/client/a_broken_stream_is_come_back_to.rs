@@ -7,9 +7,13 @@ use serde_json::{Value, json};
 
 const REVISIONS: [&str; 3] = ["2025-03-26", "2025-06-18", "2025-11-25"];
 
+/// Pieces of a flood: more than all queues and sockets hold between its upstream and a client that
+/// does not read. Written whole, it was read.
+const FLOOD: u64 = 200;
+
 fn script() -> Value {
     let question = json!({ "message": "Your name?", "requestedSchema": { "type": "object", "properties": {} } });
-    let mut flood: Vec<Value> = (1..=100).map(|n| progress(n, &"x".repeat(100_000))).collect();
+    let mut flood: Vec<Value> = (1..=FLOOD).map(|n| progress(n, &"x".repeat(100_000))).collect();
     // it is answered when everything before it was read
     let ping = r#"{"jsonrpc":"2.0","id":"read-$token","method":"ping"}"#;
     flood.extend([
@@ -242,8 +246,8 @@ async fn who_stops_reading_holds_up_nobody_and_gets_what_is_left() {
         let flooding = calls.iter().rfind(|call| call["params"]["name"] == "flood");
         let token = &flooding.expect("the call")["params"]["_meta"]["progressToken"];
         match case.kind {
-            "hm" => continue, // nothing that it gets would say that all of its flood was read
-            "sm" => {}        // its next answer comes behind the flood
+            "hm" => {} // its server could write it all, and keeps little of that back
+            "sm" => {} // its next answer comes behind the flood
             _ => drop(case.upstream.wait_for(&format!("\"read-{token}\"")).await),
         }
         let neighbour = client.request("tools/call", json!({ "name": case.name("plain") })).await;
@@ -251,7 +255,7 @@ async fn who_stops_reading_holds_up_nobody_and_gets_what_is_left() {
         case.upstream.release("flooded");
         let left = bounded("the rest", rest(client.resume(&id).await)).await;
         let bytes: usize = left.iter().map(|(_, message)| message.to_string().len()).sum();
-        assert!(bytes < 5 << 20, "{case}: {bytes} bytes of ten million were kept");
+        assert!(bytes < 5 << 20, "{case}: {bytes} bytes of twenty million were kept");
         assert_eq!(gist(&left.last().expect("an answer").1), "called flood", "{case}");
         drop(deaf);
         case.upstream.shut("flooded");

@@ -11,7 +11,17 @@ fn able() -> Value {
 
 fn script() -> Value {
     let form = json!({ "message": "Your name?", "requestedSchema": { "type": "object", "properties": {} } });
-    json!({ "tools": ["form", "sample", "plain"], "on": {
+    let url = json!({ "mode": "url", "elicitationId": "e", "url": "https://x", "message": "Go" });
+    let with = |member: &str, value: Value| {
+        let mut params = json!({ "messages": [], "maxTokens": 5 });
+        params[member] = value;
+        json!([{ "ask": ["sampling/createMessage", params] }, { "await": "answered" }, { "usual": true }])
+    };
+    json!({ "tools": ["form", "sample", "plain", "url", "tools", "context", "roots"], "on": {
+        "tools/call:url": [{ "ask": ["elicitation/create", url] }, { "await": "answered" }, { "usual": true }],
+        "tools/call:roots": [{ "ask": ["roots/list", {}] }, { "await": "answered" }, { "usual": true }],
+        "tools/call:tools": with("tools", json!([])),
+        "tools/call:context": with("includeContext", json!("thisServer")),
         "tools/call:form": [{ "ask": ["elicitation/create", form] }, { "await": "answered" }, { "usual": true }],
         "tools/call:sample": [
             { "ask": ["sampling/createMessage", { "messages": [], "maxTokens": 5, "x": 1.0e0 }] },
@@ -129,5 +139,62 @@ async fn the_end_of_an_elicitation_by_url_is_told_to_who_was_given_it_and_to_nob
         }
         nothing_else(case, &bob, &mut [&mut adas, &mut bobs]).await;
         case.upstream.shut("answered");
+    }
+}
+
+/// 2025-11-25 client/elicitation and client/roots, "Error Handling"; schema, `tools` of sampling.
+#[tokio::test]
+async fn what_was_not_declared_is_declined_with_the_code_of_its_page() {
+    let stage = Stage::of(&["sl", "hl"], script()).await;
+    let forms = json!({ "elicitation": {}, "sampling": {} });
+    let urls = json!({ "elicitation": { "url": {} } });
+    for case in stage.cases().iter().filter(|case| case.era == "legacy") {
+        for (declared, tool, why, code) in [
+            (&forms, "url", "cannot be sent to a url", -32602),
+            (&urls, "form", "cannot fill in forms", -32602),
+            (&forms, "tools", "cannot be sampled with tools", -32602),
+            (&urls, "sample", "cannot be sampled", -32601),
+            (&forms, "roots", "no roots", -32601),
+        ] {
+            let client = Legacy::connect_with(&case.url(), "2025-11-25", declared.clone()).await;
+            let name = case.name(tool);
+            let is_error = |text: &&String| text.contains("\"error\"");
+            let before = case.upstream.received().iter().filter(is_error).count();
+            let declined = async {
+                let more = |all: &[String]| all.iter().filter(is_error).count() > before;
+                case.upstream.until("an error", more).await;
+                case.upstream.release("answered");
+                case.upstream.last_with("\"error\"")
+            };
+            let (stream, declined) = tokio::join!(call(&client, &name), declined);
+            let declined: Value = serde_json::from_str(&declined).expect("json");
+            assert_eq!(declined["error"]["code"], code, "{case}, {tool}: {declined}");
+            assert!(declined["error"]["message"].to_string().contains(why), "{case}: {declined}");
+            assert_eq!(stream.finish().await.messages.len(), 1, "{case}: nothing but the answer");
+            case.upstream.shut("answered");
+        }
+    }
+}
+
+/// 2025-11-25 client/sampling, "Capabilities": the connection is shared, and says that there may be
+/// somebody who includes context; who has not declared that is not asked to.
+#[tokio::test]
+async fn context_is_only_asked_of_who_has_declared_it() {
+    let stage = Stage::of(&["sl", "hl"], script()).await;
+    for case in stage.cases().iter().filter(|case| case.era == "legacy") {
+        for (sampling, expected) in
+            [(json!({}), Value::Null), (json!({ "context": {} }), json!("thisServer"))]
+        {
+            let declared = json!({ "sampling": sampling });
+            let client = Legacy::connect_with(&case.url(), "2025-11-25", declared).await;
+            let mut stream = call(&client, &case.name("context")).await;
+            let question = stream.next().await.expect("a question");
+            assert_eq!(question["method"], "sampling/createMessage", "{case}");
+            assert_eq!(question["params"]["includeContext"], expected, "{case}");
+            case.upstream.release("answered");
+            let all = stream.finish().await.messages;
+            assert!(all.last().expect("the answer")["result"].is_object(), "{case}: {all:?}");
+            case.upstream.shut("answered");
+        }
     }
 }

@@ -2,8 +2,8 @@
 //! holds for a client that speaks to it alone and in its era. MCP Apps are older than the modern era
 //! and known in both. Several upstreams as one promise nothing, but their apps can be read there.
 
-use crate::stage::{Client, Stage};
-use crate::support::Legacy;
+use crate::stage::{Client, Stage, progress};
+use crate::support::{FakeStdio, Legacy, Modern, Proxy};
 use serde_json::{Value, json};
 
 const UI: &str = "io.modelcontextprotocol/ui";
@@ -110,11 +110,16 @@ async fn what_a_modern_client_supports_is_said_with_its_requests() {
     let stage = Stage::of(&["sm", "hm"], script()).await;
     for case in stage.cases() {
         let Client::Modern(mut client) = case.client().await else { continue };
-        client.capabilities = json!({ "extensions": { UI: { "mimeTypes": ["a/b"] } } });
+        let apps = json!({ "mimeTypes": ["a/b"] });
+        client.capabilities = json!({ "extensions": { UI: apps, "com.example/x": {} } });
         client.request("tools/call", json!({ "name": case.name("chart") })).await.result();
         let call = case.upstream.received_of("tools/call").pop().expect("a call");
         let said = &call["params"]["_meta"]["io.modelcontextprotocol/clientCapabilities"];
-        assert_eq!(said, &client.capabilities, "{case}");
+        let expected = match case.aggregate {
+            true => json!({ "extensions": { UI: apps } }), // several keep no more
+            false => client.capabilities.clone(),
+        };
+        assert_eq!(said, &expected, "{case}");
     }
 }
 
@@ -139,5 +144,86 @@ async fn a_kind_of_result_of_an_extension_is_for_who_supports_it() {
                 false => assert_eq!(reply.error_code(), -32603, "{case}: {:?}", reply.texts),
             }
         }
+    }
+}
+
+const ANSWER: &str = r#"{"resultType":"complete","n":1.50,"uri":"file:\/\/x","nextCursor":"c"}"#;
+
+fn with_methods() -> Value {
+    let mut script = script();
+    script["on"] = json!({
+        "com.example/do": [progress(1, "half"), { "resultText": ANSWER }],
+        "com.example/hang": [progress(1, "begun"), { "await": "never" }, { "usual": true }],
+        "tasks/list": [{ "result": {} }],
+    });
+    script
+}
+
+/// An extension may have methods, of which nothing is known but that they are requests.
+#[tokio::test]
+async fn its_methods_can_be_called_where_it_was_declared() {
+    let stage = Stage::with(with_methods()).await;
+    for case in stage.cases() {
+        let client = case.client().await;
+        let count = || case.upstream.received_of("com.example/do").len();
+        let before = count();
+        let params = json!({ "a": [1], "_meta": { "progressToken": "mine" } });
+        let reply = client.request("com.example/do", params).await;
+        if case.aggregate || case.era != case.upstream_era() {
+            assert_eq!(reply.error_code(), -32601, "{case}");
+            assert_eq!(count(), before, "{case}: it is never asked");
+            continue;
+        }
+        assert!(reply.texts.last().expect("an answer").contains(ANSWER), "{case}: {reply:?}");
+        assert_eq!(reply.messages[0]["params"]["progressToken"], "mine", "{case}");
+        let asked = case.upstream.received_of("com.example/do").pop().expect("it was asked");
+        assert_eq!(asked["params"]["a"], json!([1]), "{case}");
+        let listed = client.request("tasks/list", json!({})).await;
+        assert_eq!(listed.error_code(), -32601, "{case}: it would list what belongs to others");
+
+        let params = json!({ "_meta": { "progressToken": "mine" } });
+        let id = json!("give up");
+        let mut hanging = client.open_as(&id, "com.example/hang", params).await;
+        hanging.next().await.expect("it has begun");
+        let theirs = case.upstream.received_of("com.example/hang").pop().expect("it was asked");
+        drop(hanging);
+        if let Client::Legacy(client) = &client {
+            let cancelled = json!({ "requestId": id });
+            assert_eq!(client.notify("notifications/cancelled", cancelled).await, 202);
+        }
+        if case.kind != "hm" {
+            case.upstream.wait_for(&format!(r#""requestId":{},"#, theirs["id"])).await;
+        } // else the disconnect is all that is said
+    }
+}
+
+/// Nobody knows what a foreign method calls.
+#[tokio::test]
+async fn its_methods_cannot_be_called_where_some_tools_must_not_be() {
+    for (era, limits) in [
+        ("legacy", json!({ "disabledTools": ["x"] })),
+        ("modern", json!({ "enabledTools": ["chart"] })),
+    ] {
+        let mut limited = with_methods();
+        limited["era"] = era.into();
+        let upstream = FakeStdio::new(limited);
+        let mut entry = upstream.entry();
+        entry
+            .as_object_mut()
+            .expect("an entry")
+            .extend(limits.as_object().expect("limits").clone());
+        let proxy = Proxy::with(json!({ "mcpServers": { "a": entry } })).start().await;
+        proxy.logs.wait_for("a: ready").await;
+        let url = proxy.url("/mcp/a");
+        let client = match era {
+            "legacy" => Client::Legacy(Legacy::connect(&url, "2025-11-25").await),
+            _ => Client::Modern(Modern::new(&url)),
+        };
+        let told = told(&client).await;
+        let own = &script()["capabilities"]["extensions"];
+        assert_eq!(told["extensions"], json!({ UI: own[UI] }), "{era}");
+        let reply = client.request("com.example/do", json!({})).await;
+        assert_eq!(reply.error_code(), -32601, "{era}");
+        assert!(upstream.received_of("com.example/do").is_empty(), "{era}");
     }
 }
