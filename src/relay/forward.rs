@@ -328,12 +328,13 @@ impl Relay {
 /// either says holds for the other then. Most upstreams have none.
 fn has_extensions_in_common(inquiry: Inquiry<'_>, upstream: &Upstream, link: &Link) -> bool {
     let Inquiry { endpoint, caller, message, .. } = inquiry;
-    let theirs = foreign::kept(upstream, &link.peer);
-    let theirs = theirs.relayed(link.peer.revision, caller.revision);
     let is_modern = (caller.revision.era(), link.era()) == (Era::Modern, Era::Modern);
-    if endpoint == Endpoint::Aggregate || !is_modern || theirs.members().next().is_none() {
+    let has_any = link.peer.extensions.members().next().is_some();
+    if endpoint == Endpoint::Aggregate || !is_modern || !has_any {
         return false;
     }
+    let theirs = foreign::kept(upstream, &link.peer);
+    let theirs = theirs.relayed(link.peer.revision, caller.revision);
     let call = &message.call;
     let declared = call.meta_value(meta::CLIENT_CAPABILITIES);
     let declared = declared.and_then(|declared| Object::read(&call.bytes, declared.span).ok());
