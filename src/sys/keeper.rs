@@ -6,14 +6,15 @@
 //! end however that came. Told to, or when the socket ends, it kills every descendant.
 //!
 //! The server itself starts in the **exec stage**, a second private mode: it asks to die with the
-//! keeper, finds the program, and becomes it. Should both keeper and gateway be killed at once,
-//! that takes the server, but not the server's own children.
+//! keeper, finds the program, and becomes it. Should the keeper be killed, the gateway kills the
+//! rest of the tree ([`super::reaper`]); should both be killed at once, nobody does.
 //!
 //! One thread; it keeps no end of the server's pipes, and drops the plan with its secrets once the
 //! exec stage has it.
 
 use std::ffi::{OsStr, OsString};
 use std::io;
+use std::mem::ManuallyDrop;
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::os::unix::net::UnixStream as Socket;
 use std::os::unix::process::CommandExt as _;
@@ -48,7 +49,7 @@ pub const LINGER: Duration = Duration::from_millis(500);
 pub const KILL_LIMIT: Duration = Duration::from_secs(10);
 
 /// How soon it looks again for descendants that were forked while it killed.
-const KILL_AGAIN: Duration = Duration::from_millis(20);
+pub(super) const KILL_AGAIN: Duration = Duration::from_millis(20);
 
 /// The modes, as second argument.
 pub(super) const KEEP: &str = "keep";
@@ -97,8 +98,9 @@ fn keep() -> io::Result<ExitCode> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
         control.set_nonblocking(true)?;
-        let mut gateway = Gateway::new(UnixStream::from_std(control)?);
-        // Gone before the gateway's socket: at the end of that, nothing is left.
+        // Open until this process has ended: that is what the end of the stream means.
+        let mut gateway = ManuallyDrop::new(Gateway::new(UnixStream::from_std(control)?));
+        // Gone by then.
         let _scratch = scratch;
         // Before the first child, so that no child's end is missed.
         let mut events = Events::listen()?;
@@ -119,12 +121,10 @@ fn keep() -> io::Result<ExitCode> {
 
 fn prepare() -> io::Result<()> {
     rustix::process::setsid()?;
+    tree::adopt()?;
+    // For the process list, and so that `killall 1mcp` means the gateway.
     #[cfg(target_os = "linux")]
-    {
-        rustix::process::set_child_subreaper(Some(rustix::process::getpid()))?;
-        // For the process list, and so that `killall 1mcp` means the gateway.
-        let _ = rustix::thread::set_name(c"1mcp-keeper");
-    }
+    let _ = rustix::thread::set_name(c"1mcp-keeper");
     Ok(())
 }
 

@@ -3,6 +3,8 @@
 //! One thread, because descriptors must not leak into a child started at the same moment, and
 //! because reaping elsewhere would race with it. It never waits for a server: it polls the
 //! control sockets, and a keeper's end is the end of its socket.
+//!
+//! A keeper that is killed leaves its tree to this process, which kills it in its stead.
 
 use std::fmt;
 use std::io::{self, Read as _, Write as _};
@@ -12,14 +14,16 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, TryRecvError, sync_channel};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use rustix::event::{PollFd, PollFlags, poll};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::process::Pid;
 use tokio::sync::{oneshot, watch};
 
 use super::frame::{Frames, Order, Report, encode, send_with_pipes};
-use super::keeper;
+use super::keeper::{self, KILL_AGAIN, KILL_LIMIT};
 use super::spawn::{ChildSpec, Exit, Phase, SpawnError};
+use super::tree;
 use crate::control::confine::Sandboxed;
 
 /// Most requests that wait for the thread; whoever sends one more waits with them.
@@ -97,6 +101,14 @@ struct Reaper {
     requests: Receiver<Request>,
     wake: UnixStream,
     kept: Vec<Kept>,
+    lost: Vec<Lost>,
+}
+
+/// A keeper was killed: its tree is killed in its stead, before anybody is told.
+struct Lost {
+    kept: Kept,
+    /// No longer than this.
+    until: Instant,
 }
 
 pub(super) fn start(helper: PathBuf) -> io::Result<Link> {
@@ -104,7 +116,9 @@ pub(super) fn start(helper: PathBuf) -> io::Result<Link> {
     wake.set_nonblocking(true)?;
     woken.set_nonblocking(true)?;
     let (sender, requests) = sync_channel(MAX_REQUESTS);
-    let reaper = Reaper { helper, requests, wake: woken, kept: Vec::new() };
+    tree::adopt()?;
+    let (kept, lost) = (Vec::new(), Vec::new());
+    let reaper = Reaper { helper, requests, wake: woken, kept, lost };
     std::thread::Builder::new().name("spawner".to_owned()).spawn(move || reaper.run())?;
     Ok(Link { shared: Arc::new(Shared { requests: sender, wake, next: AtomicU64::new(0) }) })
 }
@@ -159,9 +173,10 @@ impl Reaper {
     /// Runs until nobody can ask for more and every keeper is reaped.
     fn run(mut self) {
         let mut open = true;
-        while open || !self.kept.is_empty() {
+        while open || !self.kept.is_empty() || !self.lost.is_empty() {
             // Once nobody can ask, the other end of the wake socket is closed: readable for ever.
             self.listen(open);
+            self.end_lost();
             open = open && self.serve_all();
         }
     }
@@ -173,7 +188,8 @@ impl Reaper {
         if wake {
             fds.push(PollFd::new(&self.wake, PollFlags::IN));
         }
-        if poll(&mut fds, None).is_err() {
+        let again = Timespec::try_from(KILL_AGAIN).ok();
+        if poll(&mut fds, again.as_ref().filter(|_| !self.lost.is_empty())).is_err() {
             // Interrupted, or for a moment out of memory: look again, but do not spin.
             std::thread::park_timeout(Duration::from_millis(1));
             return;
@@ -182,12 +198,32 @@ impl Reaper {
         for (mut kept, ready) in std::mem::take(&mut self.kept).into_iter().zip(ready) {
             if !ready || kept.hear() {
                 self.kept.push(kept);
+            } else if kept.reap() {
+                kept.gone();
             } else {
-                kept.reap();
+                self.lost.push(Lost { kept, until: Instant::now() + KILL_LIMIT });
             }
         }
         let mut woken = [0; 64];
         while wake && matches!((&self.wake).read(&mut woken), Ok(1..)) {}
+    }
+
+    /// Does what keepers that were killed can no longer do.
+    fn end_lost(&mut self) {
+        if self.lost.is_empty() {
+            return;
+        }
+        let keepers: Vec<Pid> = self.kept.iter().filter_map(Kept::pid).collect();
+        // Which of them has left what cannot be told, nor need it be.
+        let none_left = tree::kill_adopted(&keepers);
+        let now = Instant::now();
+        for lost in std::mem::take(&mut self.lost) {
+            if none_left || lost.until <= now {
+                lost.kept.gone();
+            } else {
+                self.lost.push(lost);
+            }
+        }
     }
 
     /// Serves what is asked; `false` when nobody can ask any more.
@@ -310,12 +346,20 @@ impl Kept {
         }
     }
 
-    /// Takes the keeper's exit status from the system, so that no zombie stays, and says that it
-    /// is gone: only then, so that whoever is told finds nothing left.
-    fn reap(mut self) {
+    fn pid(&self) -> Option<Pid> {
+        i32::try_from(self.keeper.id()).ok().and_then(Pid::from_raw)
+    }
+
+    /// Takes the keeper's exit status from the system, so that no zombie stays; whether it has
+    /// ended in order, and so with nothing left of its tree.
+    fn reap(&mut self) -> bool {
         // Its socket ends when it ends, or when what it says makes no sense: then it must end.
         let _ = self.keeper.kill();
-        let _ = self.keeper.wait();
+        self.keeper.wait().is_ok_and(|status| status.success())
+    }
+
+    /// Says that all of it is gone: only then, so that whoever is told finds nothing left.
+    fn gone(self) {
         drop(self.control);
         if let Some((reply, ends)) = self.starting {
             drop(ends);
@@ -326,10 +370,7 @@ impl Kept {
         let exit = match last {
             Phase::Exited(exit) | Phase::Gone(exit) => exit,
             Phase::Running => {
-                log::warn!(
-                    "{}: its keeper was killed, and the server with it; what that has started may still run",
-                    self.label
-                );
+                log::warn!("{}: its keeper was killed, and the whole server with it", self.label);
                 Exit::Lost
             }
         };

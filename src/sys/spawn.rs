@@ -159,6 +159,9 @@ impl Spawner {
     /// Starts the thread. `helper` is a program that calls [`super::keeper::run`] when its first
     /// argument is [`super::keeper::ARGUMENT`]: normally [`own_program`].
     ///
+    /// One for a process: where a keeper is killed, every child of this process in another
+    /// session is taken for what it left (Linux; see [`super::tree`]).
+    ///
     /// # Errors
     /// The system's, if the thread or its socket cannot be made.
     pub fn start(helper: PathBuf) -> io::Result<Self> {

@@ -4,8 +4,23 @@
 //! of its tree, so that "descendants of the keeper" stays the whole tree, whatever a server does
 //! (`PR_SET_CHILD_SUBREAPER`). Without `/proc`, and on systems other than Linux, the server's
 //! process group is signalled instead.
+//!
+//! The gateway is a subreaper too, for the day that a keeper is killed: its tree is then found as
+//! what the gateway adopts.
+
+use std::io;
 
 use rustix::process::{Pid, Signal, kill_process_group};
+
+/// Makes this process the parent of whatever its descendants leave behind.
+///
+/// # Errors
+/// The system's, if it refuses.
+pub(super) fn adopt() -> io::Result<()> {
+    #[cfg(target_os = "linux")]
+    rustix::process::set_child_subreaper(Some(rustix::process::getpid()))?;
+    Ok(())
+}
 
 /// Sends `signal` to every descendant of this process, parents before their children.
 pub(super) fn signal_all(server: Pid, signal: Signal) {
@@ -19,13 +34,32 @@ pub(super) fn signal_all(server: Pid, signal: Signal) {
     let _ = kill_process_group(server, signal);
 }
 
+/// Kills what a lost keeper has left to this process, and takes its exit status; `true` if there
+/// is no more of it. To be called until then: what forks while it is killed is found the next time.
+///
+/// A keeper is in a session of its own, and so is whatever descends from it. What is in our own
+/// session was not left by one, nor was one of `keepers`.
+pub(super) fn kill_adopted(keepers: &[Pid]) -> bool {
+    #[cfg(target_os = "linux")]
+    if let Some(adopted) = proc::adopted(keepers) {
+        for one in &adopted {
+            one.signal(Signal::KILL);
+            one.reap();
+        }
+        return adopted.is_empty();
+    }
+    let _ = keepers;
+    true
+}
+
 #[cfg(target_os = "linux")]
 mod proc {
     use std::collections::HashMap;
     use std::fs;
 
     use rustix::process::{
-        Pid, PidfdFlags, Signal, getpid, kill_process, pidfd_open, pidfd_send_signal,
+        Pid, PidfdFlags, Signal, WaitOptions, getpid, kill_process, pidfd_open, pidfd_send_signal,
+        waitpid,
     };
 
     /// One process as `/proc/PID/stat` shows it.
@@ -33,6 +67,7 @@ mod proc {
     pub(super) struct Seen {
         pid: Pid,
         parent: i32,
+        session: i32,
         /// In clock ticks since boot: with the pid, it names one process for ever.
         start: u64,
     }
@@ -51,34 +86,60 @@ mod proc {
                 let _ = pidfd_send_signal(exact, signal);
             }
         }
+
+        /// Takes its exit status, if it has ended and is our child.
+        pub(super) fn reap(self) {
+            let _ = waitpid(Some(self.pid), WaitOptions::NOHANG);
+        }
     }
 
     /// All descendants of this process, zombies included; `None` if `/proc` does not show us.
     pub(super) fn descendants() -> Option<Vec<Seen>> {
-        let me = getpid();
+        let (me, all) = look()?;
+        Some(below(all, |seen| seen.parent == me.pid.as_raw_pid()))
+    }
+
+    /// What this process has adopted, with all descendants; `None` if `/proc` does not show us.
+    pub(super) fn adopted(keepers: &[Pid]) -> Option<Vec<Seen>> {
+        let (me, all) = look()?;
+        Some(below(all, |seen| is_adopted(seen, &me, keepers)))
+    }
+
+    fn is_adopted(seen: &Seen, me: &Seen, keepers: &[Pid]) -> bool {
+        seen.parent == me.pid.as_raw_pid()
+            && seen.session != me.session
+            && !keepers.contains(&seen.pid)
+    }
+
+    /// This process, and all there are.
+    fn look() -> Option<(Seen, impl Iterator<Item = Seen>)> {
         // A /proc of another pid namespace would name the wrong processes.
         let own = fs::read("/proc/self/stat").ok().and_then(|stat| parse(&stat))?;
-        if own.pid != me {
+        if own.pid != getpid() {
             return None;
         }
         let all = fs::read_dir("/proc").ok()?.flatten().filter_map(|entry| {
             let pid = entry.file_name().to_str()?.parse().ok()?;
             read(pid)
         });
-        Some(below(me, all))
+        Some((own, all))
     }
 
     fn read(pid: i32) -> Option<Seen> {
         parse(&fs::read(format!("/proc/{pid}/stat")).ok()?)
     }
 
-    /// Everything below `root`, level by level.
-    fn below(root: Pid, all: impl Iterator<Item = Seen>) -> Vec<Seen> {
+    /// Those that are `first`, and everything below them, level by level.
+    fn below(all: impl Iterator<Item = Seen>, first: impl Fn(&Seen) -> bool) -> Vec<Seen> {
         let mut children: HashMap<i32, Vec<Seen>> = HashMap::new();
+        let mut found = Vec::new();
         for seen in all {
-            children.entry(seen.parent).or_default().push(seen);
+            if first(&seen) {
+                found.push(seen);
+            } else {
+                children.entry(seen.parent).or_default().push(seen);
+            }
         }
-        let mut found = children.remove(&root.as_raw_pid()).unwrap_or_default();
         let mut next = 0;
         while let Some(seen) = found.get(next) {
             let more = children.remove(&seen.pid.as_raw_pid()).unwrap_or_default();
@@ -96,10 +157,11 @@ mod proc {
         let pid = std::str::from_utf8(stat.get(..open)?).ok()?.trim().parse().ok()?;
         let rest = std::str::from_utf8(stat.get(close + 1..)?).ok()?;
         let mut fields = rest.split_ascii_whitespace();
-        // Field 3 is the state, 4 the parent, 22 the start time.
+        // Field 3 is the state, 4 the parent, 6 the session, 22 the start time.
         let parent = fields.nth(1)?.parse().ok()?;
-        let start = fields.nth(17)?.parse().ok()?;
-        Some(Seen { pid: Pid::from_raw(pid)?, parent, start })
+        let session = fields.nth(1)?.parse().ok()?;
+        let start = fields.nth(15)?.parse().ok()?;
+        Some(Seen { pid: Pid::from_raw(pid)?, parent, session, start })
     }
 
     #[cfg(test)]
@@ -107,14 +169,20 @@ mod proc {
         use super::*;
 
         fn seen(pid: i32, parent: i32) -> Seen {
-            Seen { pid: Pid::from_raw(pid).expect("a pid"), parent, start: 0 }
+            Seen { pid: Pid::from_raw(pid).expect("a pid"), parent, session: 0, start: 0 }
+        }
+
+        fn below_one(root: i32, all: impl IntoIterator<Item = Seen>) -> Vec<i32> {
+            let found = below(all.into_iter(), |seen| seen.parent == root);
+            found.iter().map(|seen| seen.pid.as_raw_pid()).collect()
         }
 
         #[test]
         fn a_hostile_process_name_confuses_nobody() {
-            let stat = b"42 (a) S 1 (b) R 7 42 42 0 -1 4194560 1 0 0 0 1 2 3 4 20 0 1 0 98765 9 9";
+            let stat = b"42 (a) S 1 (b) R 7 42 40 0 -1 4194560 1 0 0 0 1 2 3 4 20 0 1 0 98765 9 9";
             let got = parse(stat).expect("it parses");
-            assert_eq!((got.pid.as_raw_pid(), got.parent, got.start), (42, 7, 98_765));
+            assert_eq!((got.pid.as_raw_pid(), got.parent), (42, 7));
+            assert_eq!((got.session, got.start), (40, 98_765));
             assert_eq!(parse(b"42 (a) S 1"), None);
             assert_eq!(parse(b""), None);
         }
@@ -122,18 +190,25 @@ mod proc {
         #[test]
         fn all_generations_are_found_and_nobody_else() {
             let all = [seen(9, 5), seen(1, 0), seen(5, 2), seen(2, 1), seen(3, 1), seen(6, 2)];
-            let root = Pid::from_raw(2).expect("a pid");
-            let pids: Vec<_> =
-                below(root, all.into_iter()).iter().map(|s| s.pid.as_raw_pid()).collect();
-            assert_eq!(pids, [5, 6, 9]);
+            assert_eq!(below_one(2, all), [5, 6, 9]);
         }
 
         #[test]
         fn a_loop_of_parents_ends() {
             // Cannot be, but /proc is not read in one moment.
             let all = [seen(2, 1), seen(3, 4), seen(4, 3), seen(1, 2)];
-            let root = Pid::from_raw(1).expect("a pid");
-            assert_eq!(below(root, all.into_iter()).len(), 2);
+            assert_eq!(below_one(1, all), [2, 1]);
+        }
+
+        #[test]
+        fn only_what_a_keeper_left_is_adopted() {
+            let me = Seen { session: 5, ..seen(10, 1) };
+            let keepers = [Pid::from_raw(20).expect("a pid")];
+            let adopted = |seen| is_adopted(&seen, &me, &keepers);
+            assert!(adopted(Seen { session: 22, ..seen(23, 10) }));
+            assert!(!adopted(Seen { session: 20, ..seen(20, 10) }), "a keeper that lives");
+            assert!(!adopted(Seen { session: 5, ..seen(24, 10) }), "started by us, or before us");
+            assert!(!adopted(Seen { session: 22, ..seen(25, 20) }), "a keeper still has it");
         }
 
         #[test]

@@ -134,11 +134,11 @@ async fn explain(error: HandshakeError, process: Option<Process>) -> String {
 const LAST_WORDS: Duration = Duration::from_millis(50);
 
 /// Returns when a child has ended but its pipes are open, and says why that is the end: what it has
-/// started can hold them open. After the death of its keeper nobody looks after such a process.
+/// started can hold them open.
 pub(super) async fn exited(process: &mut Option<Process>) -> String {
     let Some(process) = process else { return std::future::pending().await };
     if process.wait().await == Exit::Lost {
-        return "its keeper was killed; what the server has started may still run".to_owned();
+        return "its keeper was killed".to_owned();
     }
     tokio::time::sleep(LAST_WORDS).await;
     "it ended".to_owned()
