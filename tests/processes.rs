@@ -10,7 +10,9 @@ use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
+use onemcp::config::Sandbox;
 use onemcp::sys::command::CommandError;
+use onemcp::sys::sandbox::Policy;
 use onemcp::sys::spawn::{Child, ChildSpec, Exit, SpawnError, Spawner};
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _};
 
@@ -36,6 +38,8 @@ const SLEEPERS: usize = 4;
 struct Story {
     mark: String,
     spawner: Spawner,
+    /// In a sandbox, with temporary files below this folder.
+    tmp: Option<PathBuf>,
 }
 
 impl Story {
@@ -44,20 +48,22 @@ impl Story {
         let (pid, next) = (std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
         let helper = PathBuf::from(env!("CARGO_BIN_EXE_1mcp"));
         let spawner = Spawner::start(helper).expect("a spawner");
-        Self { mark: format!("{name}-{pid}-{next}-mark"), spawner }
+        Self { mark: format!("{name}-{pid}-{next}-mark"), spawner, tmp: None }
     }
 
     fn spec(&self, command: &str, args: &[&str]) -> ChildSpec {
+        let mut env =
+            vec![("PATH".into(), "/usr/bin:/bin".into()), ("MARK".into(), (&*self.mark).into())];
+        env.extend(self.tmp.iter().map(|tmp| ("TMPDIR".into(), tmp.into())));
+        let rules = Sandbox::default();
+        let policy = Policy { rules, named: vec![], protected: vec![], home: None, at_most: None };
         ChildSpec {
             label: self.mark.clone(),
             command: command.into(),
             args: args.iter().map(OsString::from).collect(),
-            env: vec![
-                ("PATH".into(), "/usr/bin:/bin".into()),
-                ("MARK".into(), (&*self.mark).into()),
-            ],
+            env,
             cwd: None,
-            sandbox: None,
+            sandbox: self.tmp.as_ref().map(|_| Box::new(policy)),
         }
     }
 
@@ -370,13 +376,22 @@ fn helper_killed_keepers() {
         let mut story = Story::new("lost");
         let name = story.mark.clone();
         let mut stranger = Command::new("sleep").arg("1000").spawn().expect("sleep");
+        let tmp = std::env::temp_dir().join(&name);
+        let stale = tmp.join("1mcp-1-0");
+        std::fs::create_dir_all(stale.join("deep")).expect("a folder");
+        let folders = || std::fs::read_dir(&tmp).expect("a folder").count();
+        story.tmp = Some(tmp.clone());
         let mut other = story.tree("exec cat").await;
+        until("what a gateway before this one left is gone", || !stale.exists()).await;
+        assert_eq!(folders(), 1, "and what is in use is not");
         for round in 1..=3 {
             story.mark = format!("{round}-{name}-lost");
             let mut child = story.tree("exec cat").await;
+            assert_eq!(folders(), 2);
             tell("-KILL", keeper_of(&child));
             assert_eq!(child.process.gone().await, Exit::Lost);
             story.nothing_left_now();
+            until("its temporary folder is gone", || folders() == 1).await;
         }
         story.mark = name;
         other.stdin.write_all(b"still here\n").await.expect("it reads");
@@ -386,6 +401,9 @@ fn helper_killed_keepers() {
         let me = i32::try_from(std::process::id()).expect("a pid");
         assert_eq!(children(me), 2, "no zombie is left");
         stranger.kill().and_then(|()| stranger.wait()).expect("it ends");
+        drop(other);
+        until("no temporary folder is left", || folders() == 0).await;
+        std::fs::remove_dir(&tmp).expect("it goes");
     });
 }
 

@@ -22,6 +22,7 @@ use tokio::sync::{oneshot, watch};
 
 use super::frame::{Frames, Order, Report, encode, send_with_pipes};
 use super::keeper::{self, KILL_AGAIN, KILL_LIMIT};
+use super::sandbox;
 use super::spawn::{ChildSpec, Exit, Phase, SpawnError};
 use super::tree;
 use crate::control::confine::Sandboxed;
@@ -34,6 +35,9 @@ const WRITE_LIMIT: Duration = Duration::from_secs(2);
 
 /// The wanted size of a server's standard output pipe, in bytes.
 const STDOUT_PIPE: usize = 1024 * 1024;
+
+/// Most folders that are looked through for leftovers when a server is started.
+const MAX_BASES: usize = 256;
 
 /// One per process started, never used again.
 type Id = u64;
@@ -79,6 +83,8 @@ pub(super) struct Started {
 struct Kept {
     id: Id,
     label: String,
+    /// Where its temporary folder is.
+    base: Option<PathBuf>,
     control: UnixStream,
     frames: Frames,
     keeper: std::process::Child,
@@ -102,6 +108,8 @@ struct Reaper {
     wake: UnixStream,
     kept: Vec<Kept>,
     lost: Vec<Lost>,
+    /// Folders of temporary folders, which were looked through for leftovers.
+    bases: Vec<PathBuf>,
 }
 
 /// A keeper was killed: its tree is killed in its stead, before anybody is told.
@@ -117,8 +125,8 @@ pub(super) fn start(helper: PathBuf) -> io::Result<Link> {
     woken.set_nonblocking(true)?;
     let (sender, requests) = sync_channel(MAX_REQUESTS);
     tree::adopt()?;
-    let (kept, lost) = (Vec::new(), Vec::new());
-    let reaper = Reaper { helper, requests, wake: woken, kept, lost };
+    let (kept, lost, bases) = (Vec::new(), Vec::new(), Vec::new());
+    let reaper = Reaper { helper, requests, wake: woken, kept, lost, bases };
     std::thread::Builder::new().name("spawner".to_owned()).spawn(move || reaper.run())?;
     Ok(Link { shared: Arc::new(Shared { requests: sender, wake, next: AtomicU64::new(0) }) })
 }
@@ -219,6 +227,7 @@ impl Reaper {
         let now = Instant::now();
         for lost in std::mem::take(&mut self.lost) {
             if none_left || lost.until <= now {
+                lost.kept.base.clone().into_iter().for_each(sweep);
                 lost.kept.gone();
             } else {
                 self.lost.push(lost);
@@ -240,9 +249,10 @@ impl Reaper {
     fn serve(&mut self, request: Request) {
         match request {
             Request::Start { id, spec, reply } => match self.launch(*spec) {
-                Ok((label, control, keeper, ends)) => self.kept.push(Kept {
+                Ok(Launched { label, base, control, keeper, ends }) => self.kept.push(Kept {
                     id,
                     label,
+                    base,
                     control,
                     frames: Frames::default(),
                     keeper,
@@ -276,9 +286,11 @@ impl Reaper {
     }
 
     /// Starts a keeper and gives it its plan and the server's ends of the pipes.
-    fn launch(&self, spec: ChildSpec) -> Result<Launched, SpawnError> {
+    fn launch(&mut self, spec: ChildSpec) -> Result<Launched, SpawnError> {
         let failed = |error: io::Error| SpawnError::from_keeper(&error);
         let label = spec.label.clone();
+        let base = spec.sandbox.as_ref().and_then(|policy| sandbox::base(policy, &spec.env));
+        self.sweep_first(base.as_ref());
         let frame = encode(&Order::Start(Box::new(spec.into()))).map_err(failed)?;
         let (server_stdin, stdin) = io::pipe().map_err(failed)?;
         let (stdout, server_stdout) = io::pipe().map_err(failed)?;
@@ -299,11 +311,34 @@ impl Reaper {
             return Err(SpawnError::KeeperLost);
         }
         let ends = Ends { stdin: stdin.into(), stdout: stdout.into(), stderr: stderr.into() };
-        Ok((label, control, keeper, ends))
+        Ok(Launched { label, base, control, keeper, ends })
+    }
+
+    /// Removes what a gateway before this one may have left there.
+    fn sweep_first(&mut self, base: Option<&PathBuf>) {
+        let new = base.filter(|base| !self.bases.contains(base) && self.bases.len() < MAX_BASES);
+        if let Some(base) = new {
+            self.bases.push(base.clone());
+            sweep(base.clone());
+        }
     }
 }
 
-type Launched = (String, UnixStream, std::process::Child, Ends);
+/// Looks through a folder on a thread of its own: who knows what is in there.
+fn sweep(base: PathBuf) {
+    // If there can be no thread now, the next start will do it.
+    let thread = std::thread::Builder::new().name("sweeper".to_owned());
+    let _ = thread.spawn(move || sandbox::sweep(&base));
+}
+
+/// A keeper that has its plan.
+struct Launched {
+    label: String,
+    base: Option<PathBuf>,
+    control: UnixStream,
+    keeper: std::process::Child,
+    ends: Ends,
+}
 
 impl Kept {
     fn tell(&self, order: &Order) {

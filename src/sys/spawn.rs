@@ -160,7 +160,7 @@ impl Spawner {
     /// argument is [`super::keeper::ARGUMENT`]: normally [`own_program`].
     ///
     /// One for a process: where a keeper is killed, every child of this process in another
-    /// session is taken for what it left (Linux; see [`super::tree`]).
+    /// session is taken for what it left (Linux).
     ///
     /// # Errors
     /// The system's, if the thread or its socket cannot be made.

@@ -29,7 +29,7 @@ mod scratch;
 
 #[cfg(target_os = "linux")]
 pub(super) use linux::confine;
-pub(super) use scratch::Scratch;
+pub(super) use scratch::{Scratch, base, sweep};
 
 /// What to hold a server to.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
