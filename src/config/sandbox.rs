@@ -31,10 +31,10 @@ pub struct Sandbox {
     pub connect: Option<Vec<u16>>,
     /// The TCP ports it may listen on; if absent, what the profile says.
     pub bind: Option<Vec<u16>>,
-    /// Writable memory of each process, in MiB.
+    /// Memory of the server with all that it starts, and writable memory of each, in MiB.
     pub memory_mb: u64,
-    /// Processes and threads at one time; counted by the system per user, so only if asked for.
-    pub processes: Option<u64>,
+    /// Processes at one time: the server with all that it starts.
+    pub processes: u64,
     /// Open files of each process.
     pub files: u64,
     /// The largest file that is written, in MiB.
@@ -78,7 +78,7 @@ impl Default for Sandbox {
             connect: None,
             bind: None,
             memory_mb: 4096,
-            processes: None,
+            processes: 512,
             files: 4096,
             file_size_mb: 4096,
             cpu_seconds: None,
@@ -108,7 +108,7 @@ pub(super) fn read(fields: &Fields<'_>, findings: &mut Findings) -> Sandbox {
             "connect" => sandbox.connect = ports(node, findings),
             "bind" => sandbox.bind = ports(node, findings),
             "memoryMb" => whole(16, 1 << 24, findings, &mut sandbox.memory_mb),
-            "processes" => sandbox.processes = read::whole(node, 1..=1 << 22, findings),
+            "processes" => whole(1, 1 << 22, findings, &mut sandbox.processes),
             "files" => whole(16, 1 << 20, findings, &mut sandbox.files),
             "fileSizeMb" => whole(1, 1 << 24, findings, &mut sandbox.file_size_mb),
             "cpuSeconds" => sandbox.cpu_seconds = read::whole(node, 1..=1 << 31, findings),

@@ -568,7 +568,7 @@ fn a_sandbox_is_the_default_unless_its_entry_says_otherwise() {
         connect: Some(vec![443, 0]),
         bind: Some(vec![]),
         memory_mb: 512,
-        processes: Some(20),
+        processes: 20,
         files: 100,
         file_size_mb: 10,
         cpu_seconds: Some(60),

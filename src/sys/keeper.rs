@@ -3,7 +3,8 @@
 //! It is this same program with a private first argument. In its own session, so that a Ctrl-C in
 //! the gateway's terminal does not reach the server; a subreaper, so that no descendant escapes;
 //! at the end of a socket whose other end the gateway holds, so that it learns of the gateway's
-//! end however that came. Told to, or when the socket ends, it kills every descendant.
+//! end however that came. Told to, or when the socket ends, it kills every descendant; also when
+//! they are more, or larger, than the sandbox of their entry lets them be.
 //!
 //! The server itself starts in the **exec stage**, a second private mode: it asks to die with the
 //! keeper, finds the program, and becomes it. Should the keeper be killed, the gateway kills the
@@ -37,6 +38,7 @@ use super::frame::{
 use super::sandbox::{self, Policy, Scratch, Subject};
 use super::spawn::{Exit, SpawnError, own_program};
 use super::tree;
+use super::weight::Bounds;
 
 /// The first argument that makes this program a keeper; see [`run`].
 pub const ARGUMENT: &str = "__keeper";
@@ -47,6 +49,9 @@ pub const LINGER: Duration = Duration::from_millis(500);
 /// How long the keeper goes on killing. Only a process stuck in the kernel takes longer, and it
 /// ends as soon as it is let go.
 pub const KILL_LIMIT: Duration = Duration::from_secs(10);
+
+/// How often it looks whether the tree is larger than it may be.
+const LOOK: Duration = Duration::from_secs(1);
 
 /// How soon it looks again for descendants that were forked while it killed.
 pub(super) const KILL_AGAIN: Duration = Duration::from_millis(20);
@@ -105,10 +110,11 @@ fn keep() -> io::Result<ExitCode> {
         // Before the first child, so that no child's end is missed.
         let mut events = Events::listen()?;
         let begun = ready.and_then(|()| begin(&plan, pipes));
+        let bounds = plan.sandbox.as_deref().map(Bounds::of);
         drop(plan);
         match begun {
             Ok((server, verdict)) => {
-                let tree = Tree { server, exit: None, told: false };
+                let tree = Tree { server, exit: None, told: false, bounds };
                 tend(&mut gateway, &mut events, tree, verdict).await
             }
             Err(error) => {
@@ -218,6 +224,7 @@ struct Tree {
     server: Pid,
     exit: Option<Exit>,
     told: bool,
+    bounds: Option<Bounds>,
 }
 
 /// Whether this process has children left, be they its own or adopted.
@@ -232,12 +239,23 @@ impl Tree {
     fn reap(&mut self) -> Left {
         loop {
             match rustix::process::wait(WaitOptions::NOHANG) {
-                Ok(Some((pid, status))) if pid == self.server => self.exit = Some(exit_of(status)),
+                Ok(Some((pid, status))) if pid == self.server => {
+                    self.exit.get_or_insert(exit_of(status));
+                }
                 Ok(Some(_)) | Err(Errno::INTR) => {}
                 Ok(None) => return Left::Some,
                 Err(_) => return Left::None,
             }
         }
+    }
+
+    /// Whether it is larger than it may be; that is how the server ends then.
+    fn outgrown(&mut self) -> bool {
+        let exit = self.bounds.as_ref().and_then(Bounds::exceeded);
+        if let Some(exit) = exit {
+            self.exit.get_or_insert(exit);
+        }
+        exit.is_some()
     }
 
     /// Reports the server's exit, once.
@@ -252,7 +270,7 @@ impl Tree {
     async fn kill(&mut self, events: &mut Events) {
         let end = Instant::now() + KILL_LIMIT;
         while self.reap() == Left::Some && Instant::now() < end {
-            tree::signal_all(self.server, Signal::KILL);
+            tree::kill_all(self.server);
             let _ = timeout(KILL_AGAIN, events.child_ended()).await;
         }
     }
@@ -272,6 +290,7 @@ async fn tend(gateway: &mut Gateway, events: &mut Events, mut tree: Tree, verdic
         return tree.kill(events).await;
     }
     let mut end: Option<Instant> = None;
+    let mut look = Instant::now() + LOOK;
     while tree.reap() == Left::Some {
         if tree.exit.is_some() && end.is_none() {
             tree.tell(gateway).await;
@@ -281,6 +300,12 @@ async fn tend(gateway: &mut Gateway, events: &mut Events, mut tree: Tree, verdic
         tokio::select! {
             () = events.child_ended() => {}
             () = sleep_until(end.unwrap_or_else(Instant::now)), if end.is_some() => break,
+            () = sleep_until(look), if tree.bounds.is_some() => {
+                if tree.outgrown() {
+                    break;
+                }
+                look = Instant::now() + LOOK;
+            }
             order = gateway.order() => match order {
                 Some(Order::Terminate) => tree::signal_all(tree.server, Signal::TERM),
                 Some(Order::Start(_) | Order::Kill) | None => break,

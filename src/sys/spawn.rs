@@ -77,6 +77,10 @@ pub enum Exit {
     Code(i32),
     /// It was killed by this signal.
     Signal(i32),
+    /// It was killed, because with its descendants it was more processes than this.
+    Processes(u64),
+    /// It was killed, because with its descendants it held more memory than so many MiB.
+    Memory(u64),
     /// Its keeper was killed, and the server with it.
     Lost,
 }
@@ -368,6 +372,12 @@ impl fmt::Display for Exit {
         match self {
             Self::Code(code) => write!(f, "exited with code {code}"),
             Self::Signal(signal) => write!(f, "killed by signal {signal}"),
+            Self::Processes(most) => {
+                write!(f, "killed for being more than {most} processes (sandbox.processes)")
+            }
+            Self::Memory(most) => {
+                write!(f, "killed for holding more than {most} MiB in all (sandbox.memoryMb)")
+            }
             Self::Lost => f.write_str("lost together with its keeper"),
         }
     }

@@ -12,6 +12,14 @@ use std::io;
 
 use rustix::process::{Pid, Signal, kill_process_group};
 
+/// More descendants than this are stopped before they are killed.
+#[cfg(target_os = "linux")]
+const HANDFUL: usize = 16;
+
+/// How often what was forked meanwhile is stopped too.
+#[cfg(target_os = "linux")]
+const STOP_ROUNDS: usize = 16;
+
 /// Makes this process the parent of whatever its descendants leave behind.
 ///
 /// # Errors
@@ -34,6 +42,15 @@ pub(super) fn signal_all(server: Pid, signal: Signal) {
     let _ = kill_process_group(server, signal);
 }
 
+/// Kills every descendant of this process.
+pub(super) fn kill_all(server: Pid) {
+    #[cfg(target_os = "linux")]
+    if proc::kill(proc::descendants).is_some() {
+        return;
+    }
+    let _ = kill_process_group(server, Signal::KILL);
+}
+
 /// Kills what a lost keeper has left to this process, and takes its exit status; `true` if there
 /// is no more of it. To be called until then: what forks while it is killed is found the next time.
 ///
@@ -41,12 +58,9 @@ pub(super) fn signal_all(server: Pid, signal: Signal) {
 /// session was not left by one, nor was one of `keepers`.
 pub(super) fn kill_adopted(keepers: &[Pid]) -> bool {
     #[cfg(target_os = "linux")]
-    if let Some(adopted) = proc::adopted(keepers) {
-        for one in &adopted {
-            one.signal(Signal::KILL);
-            one.reap();
-        }
-        return adopted.is_empty();
+    if let Some(killed) = proc::kill(|| proc::adopted(keepers)) {
+        killed.iter().for_each(|one| one.reap());
+        return killed.is_empty();
     }
     let _ = keepers;
     true
@@ -54,13 +68,15 @@ pub(super) fn kill_adopted(keepers: &[Pid]) -> bool {
 
 #[cfg(target_os = "linux")]
 mod proc {
-    use std::collections::HashMap;
+    use std::collections::{HashMap, HashSet};
     use std::fs;
 
     use rustix::process::{
         Pid, PidfdFlags, Signal, WaitOptions, getpid, kill_process, pidfd_open, pidfd_send_signal,
         waitpid,
     };
+
+    use super::{HANDFUL, STOP_ROUNDS};
 
     /// One process as `/proc/PID/stat` shows it.
     #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -91,6 +107,29 @@ mod proc {
         pub(super) fn reap(self) {
             let _ = waitpid(Some(self.pid), WaitOptions::NOHANG);
         }
+    }
+
+    /// Kills all that `find` finds; `None` if it cannot look.
+    ///
+    /// Many are stopped first: what stands still forks no more, and keeps its place within the
+    /// system's limit, while one that is killed makes room for another.
+    pub(super) fn kill(find: impl Fn() -> Option<Vec<Seen>>) -> Option<Vec<Seen>> {
+        let mut found = find()?;
+        let mut stopped = HashSet::new();
+        for _ in 0..STOP_ROUNDS {
+            let before = stopped.len();
+            for one in found.iter().filter(|_| found.len() > HANDFUL) {
+                if stopped.insert((one.pid, one.start)) {
+                    one.signal(Signal::STOP);
+                }
+            }
+            if stopped.len() == before {
+                break;
+            }
+            found = find()?;
+        }
+        found.iter().for_each(|one| one.signal(Signal::KILL));
+        Some(found)
     }
 
     /// All descendants of this process, zombies included; `None` if `/proc` does not show us.

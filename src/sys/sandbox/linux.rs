@@ -54,11 +54,11 @@ pub(in crate::sys) fn confine(policy: &Policy, subject: &Subject<'_>) -> Result<
     let measures = measures(policy.demand(), kernel).map_err(Fault::Lacking)?;
     let rules = &policy.rules;
     let user = becomes(rules)?;
-    let mut grants = match measures.landlock {
+    let grants = match measures.landlock {
         0 => Grants::default(),
         _ => grants::collect(policy, subject)?,
     };
-    let limits = limit(rules, &mut grants.remarks)?;
+    let limits = limit(rules)?;
     drop_capabilities();
     rustix::thread::set_no_new_privs(true).map_err(|e| step("no_new_privs", &e.into()))?;
     if measures.landlock > 0 {
@@ -213,31 +213,29 @@ fn becomes(rules: &Sandbox) -> Result<Option<u32>, Fault> {
     }
 }
 
+/// The keeper counts a server's processes, once a second; this is what one can fork until then.
+/// The system counts threads too, and all those of a user, though not root's: so it is generous.
+const PER_PROCESS: u64 = 8;
+const FURTHER: u64 = 1024;
+
 /// Sets the limits; in words, what they are.
-fn limit(rules: &Sandbox, remarks: &mut Vec<String>) -> Result<Vec<String>, Fault> {
+fn limit(rules: &Sandbox) -> Result<Vec<String>, Fault> {
     let mib = 1 << 20;
     set(Resource::Core, 0)?;
     // Not the address space: runtimes reserve far more of that than they use.
     set(Resource::Data, rules.memory_mb * mib)?;
     set(Resource::Nofile, rules.files)?;
     set(Resource::Fsize, rules.file_size_mb * mib)?;
-    let mut said = vec![format!("{} MiB of memory each", rules.memory_mb)];
+    let mut said = vec![
+        format!("{} MiB of memory", rules.memory_mb),
+        format!("{} processes", rules.processes),
+    ];
     if let Some(seconds) = rules.cpu_seconds {
         set(Resource::Cpu, seconds)?;
         said.push(format!("{seconds} s of cpu each"));
     }
-    if let Some(processes) = rules.processes {
-        let user = rules.user.map_or_else(|| rustix::process::getuid().as_raw(), |(user, _)| user);
-        if user == 0 && rules.profile == SandboxProfile::Strict {
-            return Err(Fault::Step("processes", "the system does not count those of root".into()));
-        }
-        if user == 0 {
-            remarks.push("processes: not limited, the system does not count those of root".into());
-        } else {
-            set(Resource::Nproc, running(user) + processes)?;
-            said.push(format!("{processes} processes"));
-        }
-    }
+    let user = rules.user.map_or_else(|| rustix::process::getuid().as_raw(), |(user, _)| user);
+    set(Resource::Nproc, running(user) + rules.processes * PER_PROCESS + FURTHER)?;
     Ok(said)
 }
 
