@@ -5,6 +5,7 @@ use super::status;
 use crate::support::{FakeStdio, Modern, Proxy, process};
 use rustix::process::Signal;
 use serde_json::json;
+use std::time::Duration;
 
 #[tokio::test]
 async fn a_server_killed_each_time_it_is_ready_is_left_alone() {
@@ -38,4 +39,39 @@ async fn a_server_killed_each_time_it_is_ready_is_left_alone() {
     assert_eq!(killed.starts().len(), 4);
     assert_eq!(proxy.logs.count("killed: stderr: "), 1, "what it says each time is said once");
     assert_eq!(good.starts().len(), 1);
+}
+
+/// A hundred times in a minute with `ONEMCP_LONG=1`, otherwise ten times in six seconds.
+#[tokio::test]
+#[allow(clippy::print_stderr, reason = "how long it went on is said")]
+async fn whoever_kills_it_whenever_it_is_there_kills_few() {
+    let long = std::env::var("ONEMCP_LONG").is_ok_and(|long| long == "1");
+    let attempts = if long { 100 } else { 10 };
+    let killed = FakeStdio::new(json!({ "tools": ["a"] }));
+    let good = FakeStdio::new(json!({ "tools": ["echo"] }));
+    let mut entry = killed.entry();
+    entry["restart"] = json!({ "max": 3, "delayMs": 1 });
+    let proxy = Proxy::with(json!({ "mcpServers": { "killed": entry, "good": good.entry() } }))
+        .start()
+        .await;
+    proxy.logs.wait_for("killed: ready").await;
+    let client = Modern::new(&proxy.url("/mcp/good"));
+    let mut hits = 0;
+    for _ in 0..attempts {
+        let there = process::descendants(proxy.pid());
+        let last = killed.starts().last().copied().filter(|pid| there.contains(pid));
+        if let Some(pid) = last {
+            process::signal(pid, Signal::KILL);
+            hits += 1;
+        }
+        let echo = json!({ "name": "echo", "arguments": {} });
+        assert!(client.request("tools/call", echo).await.result().is_object());
+        tokio::time::sleep(Duration::from_millis(600)).await; // the pace of whoever kills
+    }
+    let starts = killed.starts().len();
+    eprintln!("killed whenever it was there, {attempts} looks: {hits} hits, {starts} starts");
+    assert!((4..=6).contains(&starts), "four quick ones, then one a minute: {starts}");
+    assert_eq!(good.starts().len(), 1);
+    let lines = proxy.logs.lines().len();
+    assert!(lines < 60, "{lines} lines\n{}", proxy.logs.text());
 }

@@ -60,10 +60,11 @@ async fn each_has_its_own_line_and_harms_nobody() {
         assert!(begun.elapsed() < AT_ONCE, "took {:?}", begun.elapsed());
     }
     assert_eq!(good.starts().len(), 1);
-    proxy.note_children();
+    let children = proxy.note_children();
+    assert!(children.len() >= 2, "at least one server and its keeper: {children:?}");
     assert!(proxy.terminate().await.success());
     assert_eq!(proxy.logs.count("is stopping;"), 0, "that is no failure of a server");
-    for pid in proxy.note_children() {
+    for pid in children {
         process::ends(pid).await;
     }
 }

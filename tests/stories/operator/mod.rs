@@ -6,6 +6,7 @@ mod a_crashed_upstream_comes_back_within_5s;
 mod a_dead_upstream_never_empties_or_delays_the_others;
 mod a_hung_upstream_does_not_stay_ready;
 mod a_server_that_cannot_be_used_says_why;
+mod a_tree_that_outgrows_its_bounds_is_killed;
 mod bad_config_is_told_whole;
 mod cli_asks_and_answers;
 mod config_search_never_reads_the_current_directory;
