@@ -389,9 +389,9 @@ fn many_processes_have_an_end_together() {
             exit
         };
         let rules = || Sandbox { processes: 20, ..Sandbox::default() };
-        let act = "i=0; while [ $i -lt $0 ]; do setsid sleep 2 & i=$((i+1)); done; sleep 2";
-        assert_eq!(ends(rules(), "sh", &["-c", act, "60"]).await, Exit::Processes(20));
-        assert_eq!(ends(rules(), "sh", &["-c", act, "10"]).await, Exit::Code(0));
+        let act = "i=0; while [ $i -lt $0 ]; do setsid sleep $1 & i=$((i+1)); done; wait";
+        assert_eq!(ends(rules(), "sh", &["-c", act, "60", "1000"]).await, Exit::Processes(20));
+        assert_eq!(ends(rules(), "sh", &["-c", act, "10", "2"]).await, Exit::Code(0));
         if !rustix::process::geteuid().is_root() {
             // The system does not count those of root: nobody bounds what is forked in a second.
             let act = "bomb() { bomb | bomb & }; bomb 2> /dev/null; sleep 100";
@@ -400,12 +400,20 @@ fn many_processes_have_an_end_together() {
         if has_python() {
             // Each holds less than it may; what is a copy of the parent's counts once.
             let rules = || Sandbox { memory_mb: 200, ..Sandbox::default() };
-            let act = "import os, sys, time\nbefore = bytearray(os.urandom(int(sys.argv[1]) << 20))\n\
-                for _ in range(5): os.fork() or time.sleep(2) or os._exit(0)\n\
-                for _ in range(5): os.fork() or [bytearray(os.urandom(int(sys.argv[2]) << 20)), \
-                time.sleep(2)] and os._exit(0)\ntime.sleep(3)";
-            assert_eq!(ends(rules(), "python3", &["-c", act, "1", "80"]).await, Exit::Memory(200));
-            assert_eq!(ends(rules(), "python3", &["-c", act, "80", "1"]).await, Exit::Code(0));
+            let act = "import os, sys, time\n\
+                before, after, seconds = map(int, sys.argv[1:])\n\
+                kept = bytearray(os.urandom(before << 20))\n\
+                for _ in range(5):\n\
+                \u{20}   if os.fork() == 0:\n\
+                \u{20}       kept = [kept, os.urandom(after << 20)]\n\
+                \u{20}       time.sleep(seconds)\n\
+                \u{20}       os._exit(0)\n\
+                for _ in range(5): os.wait()";
+            let python = async |args: [&str; 3]| {
+                ends(rules(), "python3", &[&["-c", act], &args[..]].concat()).await
+            };
+            assert_eq!(python(["1", "80", "1000"]).await, Exit::Memory(200));
+            assert_eq!(python(["80", "1", "2"]).await, Exit::Code(0));
         }
         // Nobody else was harmed.
         story.allowed(Sandbox::default(), "true", &[]).await;
