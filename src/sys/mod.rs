@@ -17,5 +17,6 @@ mod reaper;
 pub mod sandbox;
 pub mod signal;
 pub mod spawn;
+pub mod systemd;
 pub mod terminal;
 mod tree;
