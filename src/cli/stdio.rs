@@ -13,6 +13,7 @@ use crate::downstream::stdio;
 use crate::oauth::Permit;
 use crate::relay::Endpoint;
 use crate::sys::signal::{Hangup, Shutdown};
+use tokio::sync::oneshot;
 
 /// Runs the gateway.
 pub(crate) fn run(options: StdioOptions) -> Result<u8, Failure> {
@@ -46,22 +47,32 @@ async fn until_gone(config: Config, loaded: Loaded, endpoint: Endpoint) -> Resul
         (Shutdown::listen().map_err(deaf)?, Hangup::listen().map_err(deaf)?);
     let gateway = start(config, loaded, Vec::new())?;
     let permit = Permit::local_owner();
-    let stop = async {
-        tokio::select! {
-            signal = shutdown.recv() => log::info!("{signal}; once more to stop at once"),
-            () = hangup.recv() => log::info!("SIGHUP"),
+    let (stop, told) = oneshot::channel();
+    let told = async { drop(told.await) };
+    let (input, output) = (tokio::io::stdin(), tokio::io::stdout());
+    let front = gateway.front();
+    let mut served = Box::pin(async {
+        stdio::serve(front, permit, endpoint, input, output, told).await;
+        gateway.stop().await
+    });
+    let mut stop = Some(stop);
+    let late = loop {
+        let signal = tokio::select! {
+            late = &mut served => break late,
+            signal = shutdown.recv() => signal,
+            () = hangup.recv() => "SIGHUP", // its terminal is gone
+        };
+        match stop.take() {
+            Some(stop) => {
+                log::info!("{signal}; once more to stop at once");
+                let _ = stop.send(()); // it is ending already
+            }
+            None if signal == "SIGHUP" => {}
+            None => return Err(Failure::failed("stopped at once")),
         }
     };
-    let (input, output) = (tokio::io::stdin(), tokio::io::stdout());
-    let serve = stdio::serve(gateway.front(), permit, endpoint, input, output, stop);
-    Box::pin(serve).await;
-    tokio::select! {
-        late = gateway.stop() => {
-            for task in late {
-                log::warn!("did not end in time: {task}");
-            }
-            Ok(0)
-        }
-        _ = shutdown.recv() => Err(Failure::failed("stopped at once")),
+    for task in late {
+        log::warn!("did not end in time: {task}");
     }
+    Ok(0)
 }

@@ -195,7 +195,7 @@ fn timeouts(fields: &Fields<'_>, findings: &mut Findings) -> EntryTimeouts {
         times.total = time;
     }
     match fields.get("timeouts") {
-        Some(node) => read_timeouts(node, times, Unknown::Warning, findings),
+        Some(node) => read_timeouts(node, times, (schema::TIMEOUTS, Unknown::Warning), findings),
         None => times,
     }
 }
@@ -204,11 +204,11 @@ fn timeouts(fields: &Fields<'_>, findings: &mut Findings) -> EntryTimeouts {
 pub(super) fn read_timeouts(
     node: &Node,
     before: EntryTimeouts,
-    unknown: Unknown,
+    (keys, unknown): (&[schema::Key], Unknown),
     findings: &mut Findings,
 ) -> EntryTimeouts {
     let Some(members) = read::members(node, findings) else { return before };
-    schema::check_keys(members.iter(), schema::TIMEOUTS, unknown, findings);
+    schema::check_keys(members.iter(), keys, unknown, findings);
     let mut time = |key: &str, before: Duration| {
         node.get(key).and_then(|node| read::duration(node, findings)).unwrap_or(before)
     };

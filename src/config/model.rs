@@ -294,6 +294,8 @@ pub struct GatewaySettings {
     pub auth_mode: AuthMode,
     /// Bounds.
     pub limits: Limits,
+    /// How long requests under way may take to finish when the gateway is told to stop.
+    pub drain: Duration,
     /// What is written to the log.
     pub log: LogSettings,
 }
@@ -307,6 +309,7 @@ impl Default for GatewaySettings {
             separator: "__".to_owned(),
             auth_mode: AuthMode::OAuth,
             limits: Limits::default(),
+            drain: Duration::from_secs(10),
             log: LogSettings::default(),
         }
     }

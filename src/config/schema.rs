@@ -131,9 +131,19 @@ pub const SANDBOX: &[Key] = &[
     read("user"),
 ];
 
-/// `timeouts` of an entry and of `gateway`.
+/// `timeouts` of an entry.
 pub const TIMEOUTS: &[Key] =
     &[read("startMs"), read("idleMs"), read("totalMs"), read("listMs"), read("probeMs")];
+
+/// `timeouts` of `gateway`: those that entries start from, and its own.
+pub const GATEWAY_TIMEOUTS: &[Key] = &[
+    read("startMs"),
+    read("idleMs"),
+    read("totalMs"),
+    read("listMs"),
+    read("probeMs"),
+    read("drainMs"),
+];
 
 /// `gateway`.
 pub const GATEWAY: &[Key] = &[

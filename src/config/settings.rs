@@ -39,7 +39,10 @@ pub(super) fn read_gateway(
             "limits" => limits(node, &mut settings.limits, findings),
             "log" => settings.log = log(node, findings),
             "timeouts" => {
-                timeouts = entry::read_timeouts(node, timeouts, Unknown::Error, findings);
+                let keys = (schema::GATEWAY_TIMEOUTS, Unknown::Error);
+                timeouts = entry::read_timeouts(node, timeouts, keys, findings);
+                let drain = node.get("drainMs").and_then(|node| read::duration(node, findings));
+                settings.drain = drain.unwrap_or(settings.drain);
             }
             _ => {}
         }

@@ -206,7 +206,7 @@ fn our_settings_are_read() {
             "listen": ["localhost:4000", "0.0.0.0:4001"], "allowedHosts": ["MCP.example.com"],
             "allowedOrigins": ["https://a.example"], "naming": {"separator": "-"},
             "auth": {"mode": "dangerously-disabled", "users": [], "keys": []},
-            "limits": {"messageBytes": 1048576, "inFlight": 8}, "timeouts": {"listMs": 5000},
+            "limits": {"messageBytes": 1048576, "inFlight": 8}, "timeouts": {"listMs": 5000, "drainMs": "3s"},
             "views": {}, "tls": {}, "log": {"level": "debug", "format": "json"} },
           "mcpServers": {
             "a": {"type": "builtin", "protocol": "modern", "enabledTools": ["x"],
@@ -217,6 +217,7 @@ fn our_settings_are_read() {
     let gateway = &config.gateway;
     assert_eq!(gateway.listen.len(), 2);
     assert!(!gateway.is_loopback());
+    assert_eq!(gateway.drain, Duration::from_secs(3));
     assert_eq!(gateway.allowed_hosts, ["mcp.example.com"]);
     assert_eq!(gateway.allowed_origins, ["https://a.example"]);
     assert_eq!(

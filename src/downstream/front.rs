@@ -3,8 +3,9 @@
 use crate::base::limits::Limits;
 use crate::downstream::Sessions;
 use crate::relay::Relay;
-use crate::task::Scope;
+use crate::task::{Scope, Token};
 use std::sync::Arc;
+use std::time::Duration;
 
 /// What serves clients, however they come.
 #[derive(Debug)]
@@ -15,8 +16,13 @@ pub struct Front {
     pub sessions: Sessions,
     /// Bounds on what clients may send.
     pub limits: Limits,
-    /// Ends when the gateway stops: open streams end then.
+    /// Owns what goes on without a connection; ends when requests have had their time to finish.
     pub scope: Arc<Scope>,
+    /// The gateway is told to stop: nothing new begins, and streams end that nothing under way
+    /// will speak on.
+    pub stopping: Token,
+    /// How long what is under way may take to finish then.
+    pub drain: Duration,
 }
 
 #[cfg(test)]
@@ -41,6 +47,7 @@ pub(crate) mod tests {
         let tasks = Arc::new(Tasks::new(Arc::clone(&random)));
         let relay = Relay::new(watch::channel(world).1, Arc::new(Hub::default()), parking, tasks);
         let sessions = Sessions::new(1024, random, Arc::clone(&scope));
-        Arc::new(Front { relay, sessions, limits: Limits::default(), scope })
+        let (limits, stopping, drain) = (Limits::default(), scope.token(), Duration::ZERO);
+        Arc::new(Front { relay, sessions, limits, scope, stopping, drain })
     }
 }

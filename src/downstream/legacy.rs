@@ -9,7 +9,7 @@ use crate::downstream::session::Session;
 use crate::mcp::{LogLevel, Method, Routing};
 use crate::oauth::Permit;
 use crate::relay::route::unknown_resource;
-use crate::relay::{Answer, Caller, Cancel, Endpoint, Hub};
+use crate::relay::{Answer, Caller, Cancel, Endpoint, Hub, fault};
 use crate::task::join;
 use crate::upstream::state::WatchError;
 use crate::wire::jsonrpc::{Call, Code, Message, Rejected, Request, RequestId};
@@ -201,7 +201,7 @@ async fn apart(
             () = stopping.cancelled() => {}
         }
     });
-    let ended = |_| Err(Rejected::new(Code::Internal, "the gateway is stopping"));
+    let ended = |_| Err(fault::stopping());
     handed.await.unwrap_or_else(ended)
 }
 
@@ -245,9 +245,7 @@ async fn subscribe(front: &Front, session: &Session, request: &Request) -> Resul
         WatchError::Refused(-32002, _) => unknown_resource(&ours, session.revision),
         WatchError::Refused(-32602, text) => Rejected::new(Code::InvalidParams, text),
         WatchError::Refused(_, text) => Rejected::new(Code::Internal, text),
-        WatchError::Call(error) => {
-            Rejected::new(Code::Internal, format!("upstream {:?}: {error}", upstream.entry.key))
-        }
+        WatchError::Call(error) => fault::rejected(&upstream, fault::Fault::Call(&error)),
     })
 }
 

@@ -87,6 +87,8 @@ struct State {
     ended: bool,
     /// What the client was asked, by the ids of our requests.
     asked: HashMap<u64, Asked>,
+    /// Nothing is asked any more.
+    silent: bool,
     next_id: u64,
 }
 
@@ -107,6 +109,7 @@ impl Session {
             readers: 0,
             ended: false,
             asked: HashMap::new(),
+            silent: false,
             next_id: 1,
         };
         let (replay, state) = (Arc::new(replay), Mutex::new(state));
@@ -170,13 +173,22 @@ impl Session {
     pub fn ask(&self, asked: Asked) -> Option<u64> {
         let mut state = lock(&self.state);
         state.asked.retain(|_, asked| !asked.is_over());
-        if state.ended || state.asked.len() >= MOST_ASKED {
+        if state.ended || state.silent || state.asked.len() >= MOST_ASKED {
             return None;
         }
         let id = state.next_id;
         state.next_id += 1;
         state.asked.insert(id, asked);
         Some(id)
+    }
+
+    /// Declines what waits for an answer, and whatever would be asked from now on.
+    fn fall_silent(&self) {
+        let mut state = lock(&self.state);
+        state.silent = true;
+        let asked = std::mem::take(&mut state.asked);
+        drop(state);
+        drop(asked);
     }
 
     /// The client has answered; what nobody has asked is passed over.
@@ -351,6 +363,11 @@ impl Listening {
         &self.occupied.0
     }
 
+    /// Whether it is the stream for messages outside requests, which has no end of its own.
+    pub fn stands(&self) -> bool {
+        self.reader.stream() == STANDING
+    }
+
     /// The id of the event that it has got to.
     pub fn event_id(&self) -> String {
         self.reader.id()
@@ -476,6 +493,12 @@ impl Sessions {
             upstream.lanes.session_ended(session.number);
         }
         hub.remove(world, &session.outlet);
+    }
+
+    /// Nobody can answer any more: what clients were asked is declined.
+    pub fn fall_silent(&self) {
+        let all: Vec<_> = lock(&self.table.sessions).values().cloned().collect();
+        all.iter().for_each(|session| session.fall_silent());
     }
 
     /// Ends the sessions that nobody has used for [`IDLE`], and gives up what is not replayed any

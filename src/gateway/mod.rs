@@ -1,17 +1,19 @@
 //! Puts the rows together: starts upstreams, publishes worlds, serves listeners.
 
 pub mod builtin;
+pub mod pulse;
 
 use crate::config::{Config, Entry};
 use crate::downstream::http::guard::Guard;
 use crate::downstream::http::sse::Lines;
 use crate::downstream::{Front, Gate, Sessions, session};
+use crate::gateway::pulse::Pulse;
 use crate::mcp::{ListKind, Method};
 use crate::net::listen::{ListenLimits, Listener};
 use crate::relay::{Endpoint, Hub, Parking, Relay, Tasks, World};
 use crate::sys::random::Random;
 use crate::sys::spawn::Spawner;
-use crate::task::{Scope, Token};
+use crate::task::{Scope, Token, within};
 use crate::upstream::stdio::Fence;
 use crate::upstream::supervisor::Supervisor;
 use crate::upstream::tools::Tools;
@@ -26,7 +28,10 @@ use tokio::sync::{mpsc, watch};
 /// Most announcements of upstreams that wait to be published.
 pub const MAX_ANNOUNCEMENTS: usize = 1024;
 
-/// How long everything may take to end.
+/// How long answers to requests that were given up may take to reach their clients.
+pub const LAST_ANSWERS: Duration = Duration::from_secs(1);
+
+/// How long everything may take to end, once requests have had their time to finish.
 pub const STOP: Duration = Duration::from_secs(10);
 
 /// What a gateway is made of.
@@ -50,6 +55,12 @@ pub struct Gateway {
     scope: Scope,
     worlds: watch::Receiver<Arc<World>>,
     front: Arc<Front>,
+    /// Listeners, which end when nothing is under way on their connections.
+    doors: Arc<Scope>,
+    pulse: Pulse,
+    /// Calls that wait for their clients.
+    parked: Arc<Scope>,
+    upstreams: Scope,
 }
 
 impl Gateway {
@@ -59,6 +70,7 @@ impl Gateway {
         let Parts { config, environment, fence, listeners, spawner, random } = parts;
         let config = Arc::new(config);
         let (announce, announcements) = mpsc::channel(MAX_ANNOUNCEMENTS);
+        let heard = announce.downgrade();
         let made: Vec<_> = config
             .entries
             .iter()
@@ -91,19 +103,29 @@ impl Gateway {
             tasks: Arc::clone(&tasks),
         };
         scope.spawn("publisher", publisher.run());
+        let running = scope.child("upstreams");
         for (upstream, commands) in upstreams.into_iter().zip(commands) {
-            start_upstream(&scope, upstream, commands, tools.clone());
+            start_upstream(&running, upstream, commands, tools.clone());
         }
         let parked = Arc::new(scope.child("parked calls"));
-        let parking = Arc::new(Parking::new(Arc::clone(&random), parked));
+        let parking = Arc::new(Parking::new(Arc::clone(&random), Arc::clone(&parked)));
         let relay = Relay::new(worlds.clone(), hub, parking, tasks);
-        let front = serve(&scope, &config, relay, random, listeners);
-        Self { scope, worlds, front }
+        let doors = Arc::new(scope.child("doors"));
+        let (listening, stopping) = (listeners.len(), doors.token());
+        let pulse =
+            Pulse { announce: heard, doors: Arc::clone(&doors), listeners: listening, stopping };
+        let front = serve(&scope, &doors, &config, relay, random, listeners);
+        Self { scope, worlds, front, doors, pulse, parked, upstreams: running }
     }
 
     /// The present state of everything.
     pub fn world(&self) -> Arc<World> {
         Arc::clone(&self.worlds.borrow())
+    }
+
+    /// Whether it is alive.
+    pub fn pulse(&self) -> Pulse {
+        self.pulse.clone()
     }
 
     /// What serves clients that come by no listener.
@@ -118,9 +140,26 @@ impl Gateway {
         }
     }
 
-    /// Stops everything; returns the names of tasks that did not end in time.
+    /// Lets in nobody any more, lets what is under way finish as long as the configuration allows,
+    /// answers the rest, and stops everything; returns the names of tasks that did not end in time.
     pub async fn stop(self) -> Vec<String> {
+        let bound = self.front.drain;
+        self.doors.cancel();
+        self.parked.cancel();
+        self.front.sessions.fall_silent(); // whom we asked has no way to answer
+        if within(bound, self.drained()).await.is_none() {
+            log::warn!("requests did not finish within {bound:?} and are given up");
+            self.upstreams.cancel(); // whoever waits for them is told
+            let _ = within(LAST_ANSWERS, self.drained()).await; // they end with their tasks
+        }
         self.scope.shutdown(STOP).await
+    }
+
+    /// Waits until nothing of any client is under way.
+    async fn drained(&self) {
+        self.doors.idle().await;
+        self.parked.idle().await;
+        self.front.scope.idle().await;
     }
 }
 
@@ -143,6 +182,7 @@ fn start_upstream(
 
 fn serve(
     scope: &Scope,
+    doors: &Scope,
     config: &Config,
     relay: Relay,
     random: Arc<Random>,
@@ -159,6 +199,8 @@ fn serve(
         ),
         limits: settings.limits.peer(),
         scope: adopted,
+        stopping: doors.token(),
+        drain: settings.drain,
     });
     scope.spawn("session sweeper", sweep(Arc::clone(&front), scope.token()));
     let guard = Guard::new(settings.allowed_hosts.clone(), settings.allowed_origins.clone());
@@ -169,11 +211,12 @@ fn serve(
         let limits = ListenLimits {
             max_connections: settings.limits.connections,
             max_header_bytes: settings.limits.header_bytes,
+            drain: settings.drain + LAST_ANSWERS,
             ..ListenLimits::default()
         };
-        let stop = scope.token();
+        let stop = doors.token();
         let (gate, connections) = (Arc::clone(&gate), Arc::clone(&connections));
-        scope.spawn("listener", async move {
+        doors.spawn("listener", async move {
             let stopped = async move { stop.cancelled().await };
             let spawn = move |name, work| {
                 connections.spawn(name, work);
@@ -223,6 +266,7 @@ impl Publisher {
                 Announcement::News { upstream, link, notification } => {
                     self.news(upstream, link, &notification);
                 }
+                Announcement::Pulse(answer) => drop(answer.send(())), // who asked may have left
                 Announcement::Resubscribed { upstream, uri } => self.updated(upstream, &uri, None),
             }
         }

@@ -171,6 +171,15 @@ impl Listener {
         Ok(Self { socket, local, counts: Arc::default() })
     }
 
+    /// Accepts on a socket that listens already and does not block. Call it inside a runtime.
+    ///
+    /// # Errors
+    /// The system's, for one that cannot be waited on.
+    pub fn adopt(socket: std::net::TcpListener) -> io::Result<Self> {
+        let socket = TcpListener::from_std(socket)?;
+        Ok(Self { local: socket.local_addr()?, socket, counts: Arc::default() })
+    }
+
     /// Where it really listens, with the port the system chose for port 0.
     pub fn local_address(&self) -> SocketAddr {
         self.local

@@ -11,6 +11,8 @@ pub(super) struct Deadline {
     /// When it has taken too long: after an idle time, or in all.
     pub(super) due: Instant,
     pub(super) end: Instant,
+    /// How long nothing may happen now.
+    given: Duration,
     /// `None` until somebody waits.
     pub(super) timer: Option<Pin<Box<Sleep>>>,
 }
@@ -19,12 +21,12 @@ impl Deadline {
     pub(super) fn new(idle: Duration, total: Duration) -> Self {
         let now = Instant::now();
         let end = now + total;
-        Self { idle, due: (now + idle).min(end), end, timer: None }
+        Self { idle, due: (now + idle).min(end), end, given: idle, timer: None }
     }
 
     /// Progress was made: the idle time begins anew, the end stays.
     pub(super) fn extend(&mut self) {
-        self.due = (Instant::now() + self.idle).min(self.end);
+        self.allow(self.idle);
     }
 
     /// Only the end counts.
@@ -34,6 +36,7 @@ impl Deadline {
 
     /// A person is asked: that is no idle time.
     pub(super) fn allow(&mut self, time: Duration) {
+        self.given = time;
         self.due = (Instant::now() + time).min(self.end);
     }
 
@@ -51,6 +54,11 @@ impl Deadline {
 
     pub(super) fn has_passed(&self) -> bool {
         Instant::now() >= self.due
+    }
+
+    /// How long nothing may happen as things are.
+    pub(super) fn patience(&self) -> Duration {
+        self.given
     }
 
     /// Whether it has taken too long in all.

@@ -13,6 +13,7 @@ use crate::relay::answer::{Answer, Cancel};
 use crate::relay::asking::{ANSWER_TIME, Answered, Asked, Asking};
 use crate::relay::attempt::Attempt;
 use crate::relay::deadline::Deadline;
+use crate::relay::fault::{self, Fault};
 use crate::relay::forward::Caller;
 use crate::relay::outlet::Outlet;
 use crate::relay::parking::{Origin, PARK_TIME, Paused, STATE_TIME};
@@ -360,10 +361,7 @@ impl Exchange {
     ) -> Result<(), Rejected> {
         if let Some(Err(error)) = self.late.as_deref() {
             self.ends.upstream.report(error, &self.ends.link);
-            let key = &self.ends.upstream.entry.key;
-            let text =
-                format!("upstream {key:?} has lost the call: call again without requestState");
-            return Err(Rejected::new(Code::Internal, text));
+            return Err(fault::rejected(&self.ends.upstream, self.fault(error)));
         }
         self.ends.id = request.id.clone();
         let token = progress_token(&request.call);
@@ -576,12 +574,22 @@ impl Exchange {
 
     fn failed(&self, error: &CallError) -> Answer {
         self.ends.upstream.report(error, &self.ends.link);
-        self.fail(&error.to_string())
+        self.reject(fault::rejected(&self.ends.upstream, self.fault(error)))
+    }
+
+    /// The same, and which time is over if one is.
+    fn fault<'a>(&self, error: &'a CallError) -> Fault<'a> {
+        match error {
+            CallError::TimedOut if self.deadline.is_over() => {
+                Fault::Total(self.ends.upstream.entry.timeouts.total)
+            }
+            CallError::TimedOut => Fault::Idle(self.deadline.patience()),
+            error => Fault::Call(error),
+        }
     }
 
     fn fail(&self, why: &str) -> Answer {
-        let text = format!("upstream {:?}: {why}", self.ends.upstream.entry.key);
-        self.reject(Rejected::new(Code::Internal, text))
+        self.reject(fault::rejected(&self.ends.upstream, Fault::Unfit(why)))
     }
 
     fn reject(&self, rejected: Rejected) -> Answer {

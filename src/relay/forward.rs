@@ -14,6 +14,7 @@ use crate::relay::Hub;
 use crate::relay::Outlet;
 use crate::relay::attempt::{Again, Attempt};
 use crate::relay::exchange::{Ends, Exchange};
+use crate::relay::fault::{self, Fault};
 use crate::relay::foreign;
 use crate::relay::parking::{Origin, Parking};
 use crate::relay::retry;
@@ -265,7 +266,7 @@ impl Relay {
         let bound = upstream.entry.timeouts.idle;
         match within(bound, call.send(outbound)).await {
             Some(sent) => sent.map_err(failed)?,
-            None => return Err(failed(CallError::TimedOut)),
+            None => return Err(fault::rejected(upstream, Fault::Idle(bound))),
         }
         let ends = Ends {
             id: message.id.kept(message.call.bytes.len()),
@@ -386,12 +387,11 @@ pub(super) fn no_method(method: Method) -> Rejected {
 }
 
 pub(super) fn unavailable(upstream: &Upstream) -> Rejected {
-    let text = format!("upstream {:?} is {}", upstream.entry.key, upstream.state());
-    Rejected::new(Code::Internal, text)
+    fault::rejected(upstream, Fault::Unavailable)
 }
 
 fn refused(upstream: &Upstream, error: &CallError) -> Rejected {
-    Rejected::new(Code::Internal, format!("upstream {:?}: {error}", upstream.entry.key))
+    fault::rejected(upstream, Fault::Call(error))
 }
 
 fn single_list(upstream: &Upstream, kind: ListKind, viewer: Viewer) -> Result<Bytes, Rejected> {
@@ -400,10 +400,7 @@ fn single_list(upstream: &Upstream, kind: ListKind, viewer: Viewer) -> Result<By
         return Err(match (link, upstream.fault(kind)) {
             (None, _) => unavailable(upstream),
             (_, None) => no_method(kind.method()),
-            (_, Some(fault)) => {
-                let text = format!("upstream {:?}: {fault}", upstream.entry.key);
-                Rejected::new(Code::Internal, text)
-            }
+            (_, Some(why)) => fault::rejected(upstream, Fault::Unfit(&why.to_string())),
         });
     };
     let allows = |name: &str| upstream.entry.allows_tool(name);

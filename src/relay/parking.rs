@@ -231,6 +231,10 @@ impl Parking {
         let (principal, questions) = (origin.principal, questions.into());
         let (lane, lanes) = exchange.lane().unzip();
         let slot = Slot { principal, round, order: 0, lane, questions, wake };
+        if self.scope.token().is_cancelled() {
+            exchange.go_on();
+            return Parting::Onward(Box::new(exchange)); // nobody could come back
+        }
         if !self.enter(id, slot, lanes.unwrap_or_default()) {
             log::warn!("too many calls wait for their clients: what upstreams ask is declined");
             exchange.go_on();
@@ -239,10 +243,13 @@ impl Parking {
         let parked = Parked { exchange: Box::new(exchange), open, more: Vec::new() };
         let (parking, stop) = (Arc::clone(self), self.scope.token());
         self.scope.spawn("parked call", async move {
-            tokio::select! {
-                () = parked.wait(woken, expires, &parking, id) => {}
-                () = stop.cancelled() => {}
-            }
+            let late = async {
+                tokio::select! {
+                    () = tokio::time::sleep_until(expires) => {}
+                    () = stop.cancelled() => {} // nobody can come back
+                }
+            };
+            parked.wait(woken, late, &parking, id).await;
         });
         Parting::Answer(Answer::result(&request, result))
     }
@@ -337,11 +344,11 @@ impl Parked {
     async fn wait(
         mut self,
         mut woken: oneshot::Receiver<oneshot::Sender<Self>>,
-        expires: Instant,
+        late: impl Future<Output = ()>,
         parking: &Parking,
         id: u128,
     ) {
-        let (late, mut is_late) = (tokio::time::sleep_until(expires), false);
+        let mut is_late = false;
         tokio::pin!(late);
         loop {
             tokio::select! {

@@ -4,6 +4,7 @@ use crate::base::label::Label;
 use crate::bridge::request::{self, Reference};
 use crate::catalog::merge::Target;
 use crate::mcp::{Era, ListKind, Method, Revision, Routing};
+use crate::relay::fault;
 use crate::relay::forward::{Caller, is_expected, no_method, unavailable};
 use crate::relay::tasks::Place;
 use crate::relay::world::{Endpoint, World};
@@ -35,7 +36,7 @@ pub(super) fn unknown(what: &str, name: &str) -> Rejected {
 }
 
 pub(super) fn gone() -> Rejected {
-    Rejected::new(Code::Internal, "the upstream is not configured any more")
+    fault::not_configured()
 }
 
 /// Where a call of a tool goes, if it is listed.

@@ -17,6 +17,7 @@ mod reaper;
 pub mod sandbox;
 pub mod signal;
 pub mod spawn;
+pub mod systemd;
 pub mod terminal;
 mod tree;
 mod weight;

@@ -142,6 +142,11 @@ impl Scope {
         self.node.live.load(Ordering::Acquire)
     }
 
+    /// Returns once no task is alive in this scope and below. Cancel safe.
+    pub async fn idle(&self) {
+        self.node.idle().await;
+    }
+
     /// The number of panics contained since the root scope was made, in all of its scopes.
     #[must_use]
     pub fn panics(&self) -> u64 {

@@ -91,11 +91,9 @@ impl Connection {
     /// Ends it in order: its input, then the child, then what waits on it. Says why it ended.
     pub(super) async fn end(self, why: String) -> String {
         let Self { link, scope, process, .. } = self;
+        link.wire().give_up(&why); // whoever waits is told before anything else is waited for
         match link.wire() {
-            Wire::Lines(lines) => {
-                lines.give_up(&why);
-                lines.close();
-            }
+            Wire::Lines(lines) => lines.close(),
             Wire::Http(http) if link.era() == Era::Legacy => http.end_session().await,
             Wire::Http(_) => {}
         }

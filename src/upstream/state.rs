@@ -58,6 +58,8 @@ pub enum Announcement {
         /// As it came; see [`Announcement::news`].
         notification: Notification,
     },
+    /// Nothing has happened: somebody wants to know whether announcements are heard.
+    Pulse(oneshot::Sender<()>),
     /// A subscribed resource may have changed while the connection was down.
     Resubscribed {
         /// Position of the upstream in the configuration.

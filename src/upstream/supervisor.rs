@@ -111,6 +111,12 @@ impl Supervisor {
         }
         self.step(Event::Stop, None);
         self.step(Event::Ended, None);
+        match &self.why {
+            Some(why) if self.returning => {
+                log::info!("{}: stopped: {why}", self.upstream.entry.key)
+            }
+            _ => log::info!("{}: stopped", self.upstream.entry.key),
+        }
     }
 
     /// Tells the lifecycle what happened, and everybody what follows. `link` is the connection,

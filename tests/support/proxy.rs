@@ -11,6 +11,8 @@ pub(crate) struct Setup {
     config: String,
     arguments: Vec<String>,
     environment: Vec<(String, String)>,
+    /// A shell script that ends in `exec "$0" "$@"`.
+    before: Option<String>,
 }
 
 impl Setup {
@@ -22,6 +24,12 @@ impl Setup {
 
     pub(crate) fn env(mut self, name: &str, value: &str) -> Setup {
         self.environment.push((name.to_owned(), value.to_owned()));
+        self
+    }
+
+    /// Runs a shell script first, which ends in `exec "$0" "$@"`.
+    pub(crate) fn under(mut self, script: &str) -> Setup {
+        self.before = Some(script.to_owned());
         self
     }
 
@@ -53,7 +61,16 @@ impl Setup {
     fn spawn_as(self, command: &[&str], input: Stdio) -> Proxy {
         let scratch = Scratch::new();
         let config = scratch.write("mcp.json", &self.config);
-        let mut child = Command::new(env!("CARGO_BIN_EXE_1mcp"))
+        let program = env!("CARGO_BIN_EXE_1mcp");
+        let mut child = match &self.before {
+            None => Command::new(program),
+            Some(script) => {
+                let mut shell = Command::new("bash"); // sh knows descriptors of one digit only
+                shell.args(["-c", script, program]);
+                shell
+            }
+        };
+        let mut child = child
             .args(command)
             .arg("--config")
             .arg(config)
@@ -85,7 +102,12 @@ pub(crate) struct Proxy {
 impl Proxy {
     /// With this configuration file (a `serde_json::Value`, or text that need not be JSON).
     pub(crate) fn with(config: impl std::fmt::Display) -> Setup {
-        Setup { config: config.to_string(), arguments: Vec::new(), environment: Vec::new() }
+        Setup {
+            config: config.to_string(),
+            arguments: Vec::new(),
+            environment: Vec::new(),
+            before: None,
+        }
     }
 
     /// `url("/mcp")`

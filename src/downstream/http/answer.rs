@@ -5,7 +5,9 @@ use crate::relay::Answer;
 use crate::wire::jsonrpc::{Code, Rejected};
 use crate::wire::sse::encode;
 use bytes::Bytes;
-use http::header::{ACCEPT, ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderName, HeaderValue};
+use http::header::{
+    ACCEPT, ALLOW, CACHE_CONTROL, CONNECTION, CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER,
+};
 use http::{HeaderMap, Response, StatusCode};
 
 /// The answer to a fault.
@@ -70,6 +72,14 @@ pub fn text(status: StatusCode, text: &str) -> Refused {
     let mut response = typed(status, PLAIN, Outgoing::full(format!("{text}\n")));
     response.headers_mut().insert(CACHE_CONTROL, NO_STORE);
     Box::new(response)
+}
+
+/// 503 to whoever comes when we are about to be gone.
+pub fn stopping() -> Response<Outgoing> {
+    let mut response = *text(StatusCode::SERVICE_UNAVAILABLE, "the gateway is stopping");
+    response.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static("1"));
+    response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+    response
 }
 
 /// A JSON-RPC answer.

@@ -6,6 +6,7 @@ use crate::downstream::http::answer;
 use crate::downstream::http::flow::{KEEP_ALIVE, WAITING_FRAMES};
 use crate::downstream::session::Listening;
 use crate::net::body::{FrameSender, Outgoing};
+use crate::task::Token;
 use crate::wire::sse::encode;
 use bytes::Bytes;
 use http::Response;
@@ -38,19 +39,17 @@ pub fn response(
     listening: Option<Listening>,
     opening: Opening,
 ) -> Response<Outgoing> {
-    let stopping = front.scope.token();
+    let stopping = front.stopping.clone();
     let body = Outgoing::driven(WAITING_FRAMES, |frames| async move {
         let Some(listening) = listening else { return };
         let first = first(&listening, opening);
-        tokio::select! {
-            () = deliver(listening, first, frames) => {}
-            () = stopping.cancelled() => {}
-        }
+        deliver(listening, first, stopping, frames).await;
     });
     answer::stream(body)
 }
 
-async fn deliver(mut listening: Listening, first: Bytes, frames: FrameSender) {
+async fn deliver(mut listening: Listening, first: Bytes, stopping: Token, frames: FrameSender) {
+    let stands = listening.stands();
     let mut frame = vec![first];
     loop {
         for piece in frame {
@@ -59,10 +58,13 @@ async fn deliver(mut listening: Listening, first: Bytes, frames: FrameSender) {
             }
         }
         frame = tokio::select! {
+            biased; // what was said before the end still goes out
             event = listening.next() => match event {
                 Some(event) => event,
                 None => return,
             },
+            // the stream of a request ends with its answer
+            () = stopping.cancelled(), if stands => return,
             () = tokio::time::sleep(KEEP_ALIVE) => vec![Bytes::from_static(encode::KEEP_ALIVE)],
         };
     }

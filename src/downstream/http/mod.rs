@@ -133,6 +133,9 @@ impl Gate {
 
     /// Answers one HTTP request. Never fails: every fault has its answer.
     pub async fn serve(self: Arc<Self>, request: Request<Incoming>) -> Response<Outgoing> {
+        if self.front.stopping.is_cancelled() {
+            return answer::stopping();
+        }
         let (head, body) = request.into_parts();
         let answered = match self.admit(head) {
             Ok(admitted) => self.dispatch(admitted, body).await,

@@ -76,7 +76,7 @@ async fn respond(
         Served::Now(answer) => answer::complete(answer, accept, modern_status),
         Served::Later(exchange) => Flow::modern(exchange).respond(accept, modern_status).await,
         Served::Listening(listener, first) => {
-            let stopping = front.scope.token();
+            let stopping = front.stopping.clone();
             let run = |frames| listening(listener, first, stopping, frames);
             answer::stream(Outgoing::driven(WAITING_FRAMES, run))
         }

@@ -73,6 +73,8 @@ struct Wire {
     state: Mutex<State>,
     /// What is under way; ends with the stream.
     calls: Scope,
+    /// Brings what comes outside requests; ends with the stream.
+    notices: Scope,
 }
 
 /// A message that waits for the client, and its share of [`MOST_WAITING_BYTES`].
@@ -159,6 +161,7 @@ impl Line {
             self.gate.front.sessions.close(&session, hub, &world);
         }
         self.wire.calls.abort();
+        self.wire.notices.abort();
     }
 
     /// Makes a session that of the stream; `false` when the stream has one, or has ended.
@@ -183,7 +186,7 @@ impl Line {
         match legacy::begin(front, &wire.permit, wire.endpoint, request).await {
             Ok((session, answer)) if self.bind(&session) => {
                 self.answer(answer).await;
-                wire.calls.spawn("notices of an http+sse session", self.clone().notice(session));
+                wire.notices.spawn("notices of an http+sse session", self.clone().notice(session));
             }
             Ok((session, _)) => {
                 front.sessions.close(&session, &front.relay.hub, &front.relay.world());
@@ -267,7 +270,7 @@ impl Line {
         id: Option<RequestId>,
         work: impl Future<Output = ()> + Send + 'static,
     ) -> Answered {
-        if self.wire.calls.live() > MOST_CALLS {
+        if self.wire.calls.live() >= MOST_CALLS {
             let text = "too many requests of this session are under way";
             return Err(answer::rejected(503, &Rejected::new(Code::Internal, text).with_id(id)));
         }
@@ -302,6 +305,7 @@ pub fn get(gate: &Arc<Gate>, permit: Permit, endpoint: Endpoint, head: &Parts) -
         room: Arc::new(Semaphore::new(MOST_WAITING_BYTES)),
         state: Mutex::default(),
         calls: gate.front.scope.child("http+sse session"),
+        notices: gate.front.scope.child("notices of an http+sse session"),
     });
     let full = || answer::text(StatusCode::SERVICE_UNAVAILABLE, "too many sessions are open");
     let hanging = Hanging(Line { gate: Arc::clone(gate), wire: wire.ok_or_else(full)? });
@@ -323,10 +327,17 @@ async fn stranger(line: &Line) {
     }
 }
 
+/// Waits until we are to stop and nothing of this stream is under way any more.
+async fn drained(line: &Line) {
+    line.gate.front.stopping.cancelled().await;
+    line.wire.calls.idle().await;
+}
+
 async fn deliver(hanging: Hanging, mut messages: mpsc::Receiver<Waiting>, frames: FrameSender) {
     let wire = Arc::clone(&hanging.0.wire);
     let over = wire.calls.token();
     let mut stranger = pin!(stranger(&hanging.0));
+    let mut drained = pin!(drained(&hanging.0));
     let mut frame = vec![encode::endpoint(&format!("/messages?sessionId={}", wire.id))];
     let mut room = None; // that the frame takes, until it is written
     loop {
@@ -344,6 +355,7 @@ async fn deliver(hanging: Hanging, mut messages: mpsc::Receiver<Waiting>, frames
             },
             () = over.cancelled() => return,
             () = &mut stranger => return,
+            () = &mut drained => return,
             () = tokio::time::sleep(KEEP_ALIVE) => {
                 (vec![Bytes::from_static(encode::KEEP_ALIVE)], None)
             }

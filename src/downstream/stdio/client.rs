@@ -33,7 +33,7 @@ enum Introduction {
 /// What all requests of the client have in common.
 #[derive(Debug)]
 pub struct Client {
-    front: Arc<Front>,
+    pub(super) front: Arc<Front>,
     permit: Permit,
     endpoint: Endpoint,
     pen: Pen,

@@ -241,12 +241,24 @@ impl Reader {
         Some((call, Arc::clone(bytes).acquire_many_owned(kib).await.ok()?))
     }
 
+    /// Lets what is under way finish, but for subscriptions and what the client would be asked.
+    async fn drain(&self) {
+        let front = &self.client.front;
+        front.sessions.fall_silent();
+        if within(front.drain, self.calls.idle()).await.is_none() {
+            log::warn!("requests did not finish within {:?} and are given up", front.drain);
+        }
+    }
+
     /// Ends everything in its order: what is nearly done is done, then the subscriptions say that
     /// they end, then the session does.
     async fn finish(self, end: End) {
         if end == End::Output {
             self.calls.abort(); // nobody hears of them
             self.standing.abort();
+        }
+        if end == End::Stopped {
+            self.drain().await; // its client is there and waits
         }
         self.calls.shutdown(LAST_ANSWERS).await;
         self.standing.shutdown(LAST_WORDS).await;

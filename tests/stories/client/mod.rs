@@ -18,6 +18,7 @@ mod completion_and_prompts_and_reads;
 mod duplicate_ids_in_one_session;
 mod each_client_gets_what_its_revision_knows;
 mod eras_are_told_apart;
+mod errors_say_what_they_mean;
 mod every_page_is_followed;
 mod extensions_are_relayed_where_their_contract_holds;
 mod http_and_sse_of_2024_11_05;

@@ -41,7 +41,11 @@ impl Stage {
         for (name, value) in settings.as_object().expect("members") {
             entry[name] = value.clone();
         }
-        let proxy = Proxy::with(json!({ "mcpServers": { "x": entry } })).start().await;
+        let proxy = Proxy::with(
+            json!({ "gateway": { "timeouts": { "drainMs": 300 } }, "mcpServers": { "x": entry } }),
+        )
+        .start()
+        .await;
         proxy.logs.wait_for("x: ready").await;
         Stage { fake, proxy }
     }

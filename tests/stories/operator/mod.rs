@@ -6,6 +6,7 @@ mod a_crashed_upstream_comes_back_within_5s;
 mod a_dead_upstream_never_empties_or_delays_the_others;
 mod a_hung_upstream_does_not_stay_ready;
 mod a_server_that_cannot_be_used_says_why;
+mod a_stop_lets_requests_finish;
 mod a_tree_that_outgrows_its_bounds_is_killed;
 mod bad_config_is_told_whole;
 mod cli_asks_and_answers;
@@ -19,6 +20,7 @@ mod protocol_pins_are_obeyed;
 mod refuses_addresses_that_are_not_loopback;
 mod sigkill_of_the_gateway_leaves_no_children;
 mod sigterm_ends_everything;
+mod systemd_is_told_and_obeyed;
 mod the_first_list_waits_two_seconds;
 mod what_holds_a_server_is_said;
 

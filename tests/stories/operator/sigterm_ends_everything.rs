@@ -13,7 +13,8 @@ async fn open_streams_end_with_their_last_message() {
     }}));
     let http = FakeHttp::mcp(json!({ "tools": ["echo"] })).await;
     let servers = json!({ "fake": fake.entry(), "http": http.entry() });
-    let mut proxy = Proxy::with(json!({ "mcpServers": servers })).start().await;
+    let gateway = json!({ "timeouts": { "drainMs": 300 } });
+    let mut proxy = Proxy::with(json!({ "gateway": gateway, "mcpServers": servers })).start().await;
     let modern = Modern::new(&proxy.url("/mcp"));
     let legacy = Legacy::connect(&proxy.url("/mcp/fake"), "2025-11-25").await;
     let listen = modern.listen(json!({ "toolsListChanged": true })).await;
