@@ -19,3 +19,4 @@ pub mod signal;
 pub mod spawn;
 pub mod terminal;
 mod tree;
+pub mod usage;
