@@ -233,8 +233,8 @@ impl<P: Clone + Eq + Hash> Room<P> {
     /// have the next.
     pub fn enter(&mut self, who: &Who<P>, now: Instant) -> Result<(), Limit> {
         let limit = match () {
-            () if self.is_greedy(who, now) => Limit::InFlightShare,
             () if self.taken >= self.places => Limit::InFlight,
+            () if self.is_greedy(who, now) => Limit::InFlightShare,
             () => {
                 self.taken += 1;
                 let holder = self.holders.entry(who.principal.clone()).or_default();
