@@ -469,6 +469,15 @@ async fn where_descriptors_are_short_who_is_there_is_told_so() {
     let (status, _, error) = hello(&proxy).await;
     assert_eq!((status, &error["data"]["limit"]), (503, &json!("descriptors")));
     client.request("tools/call", json!({ "name": "echo" })).await.result();
+    // with none left, who does nothing makes room
+    set_descriptors(&proxy, descriptors(&proxy));
+    let mut newcomers = Vec::new();
+    for _ in 0..8 {
+        let mut one = RawHttp::connect(&url).await;
+        one.request("GET", &url, &[], "").await;
+        assert_eq!(one.head().await.status(), 405);
+        newcomers.push(one);
+    }
     set_descriptors(&proxy, open * 4);
     proxy.logs.wait_for("new work is taken on again").await;
     assert_ne!(hello(&proxy).await.0, 503);

@@ -88,7 +88,7 @@ impl fmt::Display for Limit {
 }
 
 /// For whom a request is made: a principal, and the session of it if there is one.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Who<P> {
     /// Who is asking.
     pub principal: P,
@@ -189,23 +189,19 @@ impl<K> Default for Wanting<K> {
     }
 }
 
-/// The equal share of `key` in `places`, while somebody else wants some of them.
-fn share<K: Clone + Eq + Hash, V>(
-    (holders, wanting): (&HashMap<K, V>, &Wanting<K>),
-    places: usize,
-    key: &K,
-    now: Instant,
-) -> usize {
-    let Some(other) = wanting.other_than(key, now) else { return places };
-    let more = [key, other].into_iter().filter(|one| !holders.contains_key(*one)).count();
-    (places / (holders.len() + more)).max(1)
+/// The equal share in `places` of each of those who have some, of whom there are so many, and of
+/// those who want some, whether they have any or not.
+fn share(places: usize, holders: usize, wanting: [bool; 2]) -> usize {
+    let more = wanting.into_iter().filter(|has| !has).count();
+    (places / (holders + more)).max(1)
 }
 
 /// What one principal has in a [`Room`].
 #[derive(Debug, Default)]
 struct Holder {
     taken: usize,
-    sessions: HashMap<Option<u64>, usize>,
+    /// Of so many sessions.
+    sessions: usize,
     wanting: Wanting<Option<u64>>,
 }
 
@@ -216,14 +212,16 @@ pub struct Room<P> {
     taken: usize,
     parked: usize,
     holders: HashMap<P, Holder>,
+    /// What each session has; one map for all, which keeps its room.
+    sessions: HashMap<Who<P>, usize>,
     wanting: Wanting<P>,
 }
 
 impl<P: Clone + Eq + Hash> Room<P> {
     /// So many places, none of them taken.
     pub fn new(places: usize) -> Self {
-        let (holders, wanting) = (HashMap::new(), Wanting::default());
-        Self { places, taken: 0, parked: 0, holders, wanting }
+        let (holders, sessions) = (HashMap::new(), HashMap::new());
+        Self { places, taken: 0, parked: 0, holders, sessions, wanting: Wanting::default() }
     }
 
     /// Takes a place.
@@ -236,10 +234,7 @@ impl<P: Clone + Eq + Hash> Room<P> {
             () if self.taken >= self.places => Limit::InFlight,
             () if self.is_greedy(who, now) => Limit::InFlightShare,
             () => {
-                self.taken += 1;
-                let holder = self.holders.entry(who.principal.clone()).or_default();
-                holder.taken += 1;
-                *holder.sessions.entry(who.session).or_default() += 1;
+                self.take(who);
                 return Ok(());
             }
         };
@@ -250,24 +245,41 @@ impl<P: Clone + Eq + Hash> Room<P> {
         Err(limit)
     }
 
+    fn take(&mut self, who: &Who<P>) {
+        self.taken += 1;
+        let holder = self.holders.entry(who.principal.clone()).or_default();
+        holder.taken += 1;
+        let own = self.sessions.entry(who.clone()).or_default();
+        holder.sessions += usize::from(*own == 0);
+        *own += 1;
+    }
+
     /// Whether it has its share already, and somebody else wants some.
     fn is_greedy(&self, who: &Who<P>, now: Instant) -> bool {
         let Some(holder) = self.holders.get(&who.principal) else { return false };
-        let share = share((&self.holders, &self.wanting), self.places, &who.principal, now);
-        let within = (&holder.sessions, &holder.wanting);
-        let own = self::share(within, share, &who.session, now);
-        let taken = holder.sessions.get(&who.session).copied().unwrap_or_default();
-        let others = self.wanting.other_than(&who.principal, now).is_some();
-        let siblings = holder.wanting.other_than(&who.session, now).is_some();
-        others && holder.taken >= share || siblings && taken >= own
+        let mut most = self.places;
+        if let Some(other) = self.wanting.other_than(&who.principal, now) {
+            let has = self.holders.contains_key(other);
+            most = share(self.places, self.holders.len(), [true, has]);
+            if holder.taken >= most {
+                return true;
+            }
+        }
+        let Some(sibling) = holder.wanting.other_than(&who.session, now) else { return false };
+        let of = |session| Who { principal: who.principal.clone(), session };
+        let own = self.sessions.get(who).copied().unwrap_or_default();
+        let has = self.sessions.contains_key(&of(*sibling));
+        own >= share(most, holder.sessions, [own > 0, has])
     }
 
     /// Gives a place up.
     pub fn leave(&mut self, who: &Who<P>) {
         self.taken = self.taken.saturating_sub(1);
+        release(&mut self.sessions, who);
         if let Some(holder) = self.holders.get_mut(&who.principal) {
             holder.taken = holder.taken.saturating_sub(1);
-            release(&mut holder.sessions, &who.session);
+            let left = usize::from(!self.sessions.contains_key(who));
+            holder.sessions = holder.sessions.saturating_sub(left);
             if holder.taken == 0 {
                 self.holders.remove(&who.principal);
             }
@@ -484,6 +496,7 @@ mod tests {
                 model.step(&Event::Unpark);
             }
             prop_assert!(!model.room.is_busy());
+            prop_assert!(model.room.sessions.is_empty());
             prop_assert!(model.room.holders.is_empty() && model.hall.by_client.is_empty());
             model.step(&Event::Wait(1000));
             model.step(&Event::Press(false));
