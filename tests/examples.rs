@@ -47,6 +47,17 @@ fn blocks<'a>(markdown: &'a str, languages: &[&str]) -> Vec<(usize, String)> {
 }
 
 #[test]
+fn every_limit_that_can_be_set_is_in_the_readme() {
+    let readme = include_str!("../README.md");
+    for row in onemcp::config::LIMITS {
+        let named = readme
+            .lines()
+            .any(|line| line.starts_with('|') && line.contains(&format!("`{}`:", row.key)));
+        assert!(named, "{}", row.key);
+    }
+}
+
+#[test]
 fn the_example_file_is_accepted_and_is_plain_json() {
     let text = include_str!("../config.example.json");
     serde_json::from_str::<serde_json::Value>(text).expect("plain JSON, for every editor");

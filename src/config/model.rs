@@ -382,8 +382,16 @@ pub struct Limits {
     pub connections: usize,
     /// Most downstream sessions at one time.
     pub sessions: usize,
+    /// Most downstream sessions of one principal.
+    pub sessions_per_client: usize,
     /// Most requests under way at one upstream.
     pub in_flight: usize,
+    /// Most requests under way at all upstreams together.
+    pub in_flight_total: usize,
+    /// Most requests of one principal that are under way.
+    pub in_flight_per_client: usize,
+    /// Our own memory from which on no new work is begun, in MiB; 0 for half of what there is.
+    pub memory_mib: usize,
     /// Most pages of one list that are followed.
     pub list_pages: usize,
 }
@@ -403,8 +411,12 @@ impl Default for Limits {
             message_bytes: peer.message_bytes,
             header_bytes: peer.header_bytes,
             connections: 1024,
-            sessions: 1024,
+            sessions: 2048,
+            sessions_per_client: 1024,
             in_flight: 1024,
+            in_flight_total: 4096,
+            in_flight_per_client: 2048,
+            memory_mib: 0,
             list_pages: 100,
         }
     }
@@ -443,7 +455,31 @@ pub const LIMITS: &[LimitRow] = &[
         field: |limits| &mut limits.connections,
     },
     LimitRow { key: "sessions", least: 1, most: 1_000_000, field: |limits| &mut limits.sessions },
+    LimitRow {
+        key: "sessionsPerClient",
+        least: 1,
+        most: 1_000_000,
+        field: |limits| &mut limits.sessions_per_client,
+    },
     LimitRow { key: "inFlight", least: 1, most: 65_536, field: |limits| &mut limits.in_flight },
+    LimitRow {
+        key: "inFlightTotal",
+        least: 1,
+        most: 1_000_000,
+        field: |limits| &mut limits.in_flight_total,
+    },
+    LimitRow {
+        key: "inFlightPerClient",
+        least: 1,
+        most: 1_000_000,
+        field: |limits| &mut limits.in_flight_per_client,
+    },
+    LimitRow {
+        key: "memoryMb",
+        least: 0,
+        most: 1024 * 1024,
+        field: |limits| &mut limits.memory_mib,
+    },
     LimitRow { key: "listPages", least: 1, most: 10_000, field: |limits| &mut limits.list_pages },
 ];
 

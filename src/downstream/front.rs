@@ -31,6 +31,7 @@ pub(crate) mod tests {
     use crate::config::{Config, GatewaySettings};
     use crate::relay::{Hub, Parking, Tasks, World};
     use crate::sys::random::Random;
+    use crate::upstream::Tickets;
     use tokio::sync::watch;
 
     /// A front without upstreams.
@@ -45,8 +46,9 @@ pub(crate) mod tests {
         let scope = Arc::new(Scope::root("test"));
         let parking = Arc::new(Parking::new(Arc::clone(&random), Arc::clone(&scope)));
         let tasks = Arc::new(Tasks::new(Arc::clone(&random)));
-        let relay = Relay::new(watch::channel(world).1, Arc::new(Hub::default()), parking, tasks);
-        let sessions = Sessions::new(1024, random, Arc::clone(&scope));
+        let (worlds, hub) = (watch::channel(world).1, Arc::new(Hub::default()));
+        let relay = Relay::new(worlds, hub, parking, tasks, Tickets::new(1024, 1024));
+        let sessions = Sessions::new((1024, 1024), random, Arc::clone(&scope));
         let (limits, stopping, drain) = (Limits::default(), scope.token(), Duration::ZERO);
         Arc::new(Front { relay, sessions, limits, scope, stopping, drain })
     }

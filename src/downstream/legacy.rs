@@ -3,11 +3,13 @@
 //! Transports read messages and write answers; what a message means stands here.
 
 use crate::bridge::initialize;
+use crate::control::admission::Limit;
 use crate::downstream::Front;
 use crate::downstream::http::flow::Flow;
 use crate::downstream::session::Session;
 use crate::mcp::{LogLevel, Method, Routing};
 use crate::oauth::Permit;
+use crate::relay::fault::beyond;
 use crate::relay::route::unknown_resource;
 use crate::relay::{Answer, Caller, Cancel, Endpoint, Hub, fault};
 use crate::task::join;
@@ -38,14 +40,15 @@ pub async fn begin(
 ) -> Result<(Arc<Session>, Answer), Fault> {
     let params = initialize::read_initialize(&request.call).map_err(|r| (200, r))?;
     let revision = params.negotiate();
+    let full = |limit: Limit| (if limit.is_own() { 429 } else { 503 }, beyond(limit));
+    front.relay.tickets.unpressed().map_err(full)?;
     let description = front.relay.describe(permit, endpoint).await.map_err(|r| (200, r))?;
     let session = front.sessions.open(
         (permit.principal(), endpoint, revision, params.capabilities, params.extensions),
         &front.relay.hub,
         &front.relay.world(),
     );
-    let full = || (503, Rejected::new(Code::Internal, "too many sessions are open"));
-    let session = session.ok_or_else(full)?;
+    let session = session.map_err(full)?;
     let result = initialize::initialize_result(revision, &description);
     Ok((session, Answer::result(&request.id, result)))
 }

@@ -6,6 +6,7 @@ use crate::bridge::{initialize, listen, notification, task};
 use crate::downstream::Front;
 use crate::mcp::{ClientCapabilities, Extensions, LogLevel, Method, Revision, Routing, meta};
 use crate::oauth::Permit;
+use crate::relay::fault::beyond;
 use crate::relay::{Answer, Caller, Endpoint, Exchange, Hub, Outlet};
 use crate::task::join;
 use crate::wire::json::{self, Kind, Object};
@@ -47,6 +48,7 @@ pub async fn serve(
         Routing::Discover => discover(front, permit, endpoint).await?.into(),
         Routing::List(kind) => front.relay.list(permit, endpoint, kind, &caller, request).await?,
         Routing::Listen => {
+            front.relay.tickets.unpressed().map_err(beyond)?;
             let (listener, first) = Listener::open(front, permit, endpoint, request).await?;
             return Ok(Served::Listening(listener, first));
         }

@@ -5,6 +5,7 @@
 
 use crate::bridge::listen::Filter;
 use crate::bridge::question::Reply;
+use crate::control::admission::Limit;
 use crate::downstream::replay::{Frame, Reader, Replay, STANDING, TOTAL_BYTES};
 use crate::mcp::{ClientCapabilities, Extensions, LogLevel, Revision};
 use crate::oauth::Principal;
@@ -427,24 +428,32 @@ impl Table {
 #[derive(Debug)]
 pub struct Sessions {
     table: Arc<Table>,
-    most: usize,
+    /// In all, and of one principal.
+    most: (usize, usize),
     random: Arc<Random>,
     scope: Arc<Scope>,
 }
 
 impl Sessions {
-    /// No sessions yet, and at most `most` of them. Exchanges without a client end in `scope`.
-    pub fn new(most: usize, random: Arc<Random>, scope: Arc<Scope>) -> Self {
+    /// No sessions yet, and at most so many of them in all and of one principal. Exchanges without
+    /// a client end in `scope`.
+    pub fn new(most: (usize, usize), random: Arc<Random>, scope: Arc<Scope>) -> Self {
         let (sessions, kept, room) = (Mutex::default(), Arc::default(), TOTAL_BYTES);
         Self { table: Arc::new(Table { sessions, kept, room }), most, random, scope }
     }
 
-    /// Opens a session; `None` when there are too many and none has been idle for [`ROOM`].
-    pub fn open(&self, opened: Opened, hub: &Hub, world: &World) -> Option<Arc<Session>> {
-        if lock(&self.table.sessions).len() >= self.most {
+    /// Opens a session.
+    ///
+    /// # Errors
+    /// The limit that forbids it: there are too many, and none of them has been idle for [`ROOM`].
+    pub fn open(&self, opened: Opened, hub: &Hub, world: &World) -> Result<Arc<Session>, Limit> {
+        if let Some(limit) = self.met(&opened.0) {
             let now = Instant::now();
+            let of_all = limit == Limit::Sessions;
+            let counts = |session: &Session| of_all || session.principal == opened.0;
             let mut idle = self.idle(now, ROOM_UNUSED).into_iter();
-            let oldest = idle.find(|session| session.makes_room(now))?;
+            let oldest = idle.find(|session| counts(session) && session.makes_room(now));
+            let oldest = oldest.ok_or(limit)?;
             self.close(&oldest, hub, world);
         }
         let mut tag = self.random.hex128();
@@ -457,7 +466,19 @@ impl Sessions {
         let session = Arc::new(Session::new(self.random.hex128(), number, opened, place));
         lock(&self.table.sessions).insert(session.id.clone(), Arc::clone(&session));
         hub.add(&session.outlet);
-        Some(session)
+        Ok(session)
+    }
+
+    /// The limit that one more session of this principal would be beyond.
+    fn met(&self, principal: &Principal) -> Option<Limit> {
+        let (most, of_one) = self.most;
+        let sessions = lock(&self.table.sessions);
+        let own = || sessions.values().filter(|session| session.principal == *principal).count();
+        match sessions.len() {
+            many if many >= of_one && own() >= of_one => Some(Limit::SessionsPerClient),
+            many if many >= most => Some(Limit::Sessions),
+            _ => None,
+        }
     }
 
     /// The sessions that nobody has used for `idle`, those unused for longest first.

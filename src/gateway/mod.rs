@@ -4,20 +4,23 @@ pub mod builtin;
 pub mod pulse;
 
 use crate::config::{Config, Entry};
+use crate::control::admission::Limit;
+use crate::control::pressure::{Gauge, Usage};
 use crate::downstream::http::guard::Guard;
 use crate::downstream::http::sse::Lines;
 use crate::downstream::{Front, Gate, Sessions, session};
 use crate::gateway::pulse::Pulse;
 use crate::mcp::{ListKind, Method};
 use crate::net::listen::{ListenLimits, Listener};
-use crate::relay::{Endpoint, Hub, Parking, Relay, Tasks, World};
+use crate::relay::{Endpoint, Hub, Parking, Relay, Tasks, World, parking};
 use crate::sys::random::Random;
 use crate::sys::spawn::Spawner;
+use crate::sys::usage;
 use crate::task::{Scope, Token, within};
 use crate::upstream::stdio::Fence;
 use crate::upstream::supervisor::Supervisor;
 use crate::upstream::tools::Tools;
-use crate::upstream::{Announcement, Link, State, Upstream};
+use crate::upstream::{Announcement, Link, State, Tickets, Upstream};
 use crate::wire::json;
 use crate::wire::jsonrpc::Notification;
 use std::collections::BTreeMap;
@@ -33,6 +36,9 @@ pub const LAST_ANSWERS: Duration = Duration::from_secs(1);
 
 /// How long everything may take to end, once requests have had their time to finish.
 pub const STOP: Duration = Duration::from_secs(10);
+
+/// How often it is looked at how much memory and how many descriptors we use.
+pub const LOOK: Duration = Duration::from_secs(1);
 
 /// What a gateway is made of.
 pub struct Parts {
@@ -87,7 +93,8 @@ impl Gateway {
         let tools = Tools {
             spawner,
             limits: config.gateway.limits.peer(),
-            in_flight: config.gateway.limits.in_flight,
+            // what is parked has no place, but a connection
+            in_flight: config.gateway.limits.in_flight + parking::MOST,
             list_pages: config.gateway.limits.list_pages,
             announce,
             random: Arc::clone(&random),
@@ -109,7 +116,10 @@ impl Gateway {
         }
         let parked = Arc::new(scope.child("parked calls"));
         let parking = Arc::new(Parking::new(Arc::clone(&random), Arc::clone(&parked)));
-        let relay = Relay::new(worlds.clone(), hub, parking, tasks);
+        let limits = &config.gateway.limits;
+        let tickets = Tickets::new(limits.in_flight_total, limits.in_flight_per_client);
+        scope.spawn("gauge", gauge(Arc::clone(&tickets), limits.memory_mib, scope.token()));
+        let relay = Relay::new(worlds.clone(), hub, parking, tasks, tickets);
         let doors = Arc::new(scope.child("doors"));
         let (listening, stopping) = (listeners.len(), doors.token());
         let pulse =
@@ -189,14 +199,11 @@ fn serve(
     listeners: Vec<Listener>,
 ) -> Arc<Front> {
     let settings = &config.gateway;
+    let sessions = (settings.limits.sessions, settings.limits.sessions_per_client);
     let adopted = Arc::new(scope.child("exchanges"));
     let front = Arc::new(Front {
         relay,
-        sessions: Sessions::new(
-            settings.limits.sessions,
-            Arc::clone(&random),
-            Arc::clone(&adopted),
-        ),
+        sessions: Sessions::new(sessions, Arc::clone(&random), Arc::clone(&adopted)),
         limits: settings.limits.peer(),
         scope: adopted,
         stopping: doors.token(),
@@ -204,7 +211,7 @@ fn serve(
     });
     scope.spawn("session sweeper", sweep(Arc::clone(&front), scope.token()));
     let guard = Guard::new(settings.allowed_hosts.clone(), settings.allowed_origins.clone());
-    let lines = Lines::new(settings.limits.sessions, random);
+    let lines = Lines::new(sessions, random);
     let gate = Arc::new(Gate::new(Arc::clone(&front), guard, lines));
     let connections = Arc::new(scope.child("connections"));
     for listener in listeners {
@@ -236,6 +243,30 @@ async fn sweep(front: Arc<Front>, stop: Token) {
         }
         let world = front.relay.world();
         front.sessions.sweep(Instant::now(), &front.relay.hub, &world);
+    }
+}
+
+/// Looks at what we use, and has new work refused while it is too much.
+async fn gauge(tickets: Arc<Tickets>, memory_mib: usize, stop: Token) {
+    let set = u64::try_from(memory_mib).unwrap_or(u64::MAX).saturating_mul(1 << 20);
+    let half = || usage::memory().map_or(u64::MAX, |all| all / 2);
+    let memory = if set == 0 { half() } else { set };
+    let (mut gauge, mut before) = (Gauge::new(memory), None);
+    loop {
+        tokio::select! {
+            () = tokio::time::sleep(LOOK) => {}
+            () = stop.cancelled() => return,
+        }
+        let descriptors = usage::descriptors();
+        let used = Usage { memory: usage::resident(), descriptors };
+        let pressure = gauge.step(used);
+        tickets.press(pressure);
+        if pressure != std::mem::replace(&mut before, pressure) {
+            match pressure {
+                Some(short) => log::warn!("new work is refused: {}", Limit::Pressure(short)),
+                None => log::info!("new work is taken on again"),
+            }
+        }
     }
 }
 

@@ -274,7 +274,11 @@ impl Door {
                     log::error!("cannot accept on {local}: {error} ({times} times)");
                 }
                 tokio::time::sleep(self.pause).await;
-                self.pause = (self.pause * 2).min(ACCEPT_PAUSE.1);
+                // whoever does nothing gives a descriptor back; as long as somebody does, the
+                // pause need not grow
+                if !self.seats.make_room() {
+                    self.pause = (self.pause * 2).min(ACCEPT_PAUSE.1);
+                }
                 return None;
             }
         };

@@ -116,7 +116,7 @@ pub struct Exchange {
     /// Only where a modern upstream may ask a legacy client.
     rounds: Option<Box<Rounds>>,
     /// Its place among the requests under way at the upstream.
-    _ticket: Ticket,
+    ticket: Ticket,
 }
 
 /// The next reply to a question of the upstream.
@@ -158,20 +158,7 @@ impl Exchange {
         let deadline = Deadline::new(idle, timeouts.total);
         let (call, cancel) = (Some(call), Arc::default());
         let (progress, asking, again, parked, late) = (None, None, Vec::new(), 0, None);
-        let _ticket = ticket;
-        Self {
-            ends,
-            call,
-            deadline,
-            progress,
-            cancel,
-            asking,
-            again,
-            parked,
-            late,
-            rounds,
-            _ticket,
-        }
+        Self { ends, call, deadline, progress, cancel, asking, again, parked, late, rounds, ticket }
     }
 
     /// The same exchange, which this ends.
@@ -342,6 +329,16 @@ impl Exchange {
         let now = Instant::now();
         let last = self.deadline.end.checked_sub(LAST_WORDS).unwrap_or(now);
         Some((origin, self.ends.id.clone(), last.min(now + PARK_TIME)))
+    }
+
+    /// It is parked: another request may have its place meanwhile.
+    pub(super) fn leave_place(&mut self) {
+        self.ticket.park();
+    }
+
+    /// It has a place again.
+    pub(super) fn take_place(&mut self, ticket: Ticket) {
+        self.ticket = ticket;
     }
 
     /// The clock runs again.

@@ -10,8 +10,10 @@
 //! | `upstream` | the name of its entry |
 //! | `carriedOut` | `no`: to call again is safe; `maybe`: it is not known |
 //! | `state`, `retryAfterMs` | of an upstream that is unavailable: where it stands, and when there will be another attempt |
+//! | `limit`, `retryAfterMs` | what there is too much of, and when to come back |
 //! | `afterMs` | how long was waited |
 
+use crate::control::admission::{Limit, RETRY_AFTER};
 use crate::upstream::{CallError, State, Upstream};
 use crate::wire::json;
 use crate::wire::jsonrpc::{Code, Rejected};
@@ -50,6 +52,16 @@ pub fn rejected(upstream: &Upstream, fault: Fault<'_>) -> Rejected {
 pub fn not_configured() -> Rejected {
     let data = r#"{"reason":"gateway","carriedOut":"no"}"#;
     Rejected::new(Code::Internal, "the upstream is not configured any more").with_data(data)
+}
+
+/// The refusal of what is beyond a limit. There is no code for it: the range for implementations is
+/// not to be used (MCP 2026-07-28 basic, "Error Codes"), so it is ours, and the data say which limit.
+pub fn beyond(limit: Limit) -> Rejected {
+    let (name, wait) = (limit.name(), RETRY_AFTER.as_millis());
+    let data = format!(
+        r#"{{"reason":"overload","carriedOut":"no","limit":"{name}","retryAfterMs":{wait}}}"#
+    );
+    Rejected::new(Code::Internal, limit.to_string()).with_data(data)
 }
 
 /// The answer to a request that we had no time left for.

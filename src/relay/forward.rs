@@ -23,7 +23,7 @@ use crate::relay::route::{Route, gone, route, subject, target};
 use crate::relay::tasks::{self, Tasks};
 use crate::relay::world::{Endpoint, World};
 use crate::task::within;
-use crate::upstream::{CallError, Link, Outbound, Party, State, Upstream};
+use crate::upstream::{CallError, Link, Outbound, Party, State, Ticket, Tickets, Upstream};
 use crate::wire::json::{self, Object};
 use crate::wire::jsonrpc::{Code, Rejected, Request, id};
 use bytes::Bytes;
@@ -88,6 +88,8 @@ pub struct Relay {
     pub(super) parking: Arc<Parking>,
     /// What clients were given of calls that go on.
     pub(super) tasks: Arc<Tasks>,
+    /// Bounds what is under way.
+    pub tickets: Arc<Tickets>,
 }
 
 /// One request, with who asks and where.
@@ -107,8 +109,9 @@ impl Relay {
         hub: Arc<Hub>,
         parking: Arc<Parking>,
         tasks: Arc<Tasks>,
+        tickets: Arc<Tickets>,
     ) -> Self {
-        Self { worlds, hub, parking, tasks }
+        Self { worlds, hub, parking, tasks, tickets }
     }
 
     /// The present state of everything.
@@ -210,7 +213,7 @@ impl Relay {
     ///
     /// # Errors
     /// -32602 for what is not offered and for a retry that is none, -32601 for what the upstream does not do, -32603 when it
-    /// cannot be reached.
+    /// cannot be reached or a limit is met.
     pub async fn begin(
         &self,
         permit: &Permit,
@@ -220,11 +223,14 @@ impl Relay {
         message: &Request,
     ) -> Result<Exchange, Rejected> {
         let inquiry = Inquiry { permit, endpoint, caller, method, message };
+        // before anything is waited for: what waits is bounded, too
+        let ticket = self.tickets.admit(permit.principal(), caller.session);
+        let ticket = ticket.map_err(fault::beyond)?;
         if let Some(state) = retry::state(caller, method, message) {
-            return Box::pin(self.again(inquiry, state)).await;
+            return Box::pin(self.again(inquiry, state, ticket)).await;
         }
         let route = self.find(inquiry).await?;
-        self.send(inquiry, route).await
+        self.send(inquiry, route, ticket).await
     }
 
     /// Sends a request where it goes.
@@ -232,15 +238,16 @@ impl Relay {
         &self,
         inquiry: Inquiry<'_>,
         route: Route,
+        mut ticket: Ticket,
     ) -> Result<Exchange, Rejected> {
         let Inquiry { permit, endpoint, caller, method, .. } = inquiry;
         let origin = self.origin(inquiry, &route);
         let upstream = &route.upstream;
+        enter(upstream, &mut ticket)?;
         let link = upstream.connection().await.ok_or_else(|| unavailable(upstream))?;
         if method == Method::Foreign && link.era() != caller.revision.era() {
             return Err(unavailable(upstream)); // it has come back as another
         }
-        let ticket = upstream.admit().map_err(|e| refused(upstream, &e))?;
         let (principal, session) = (permit.principal(), caller.session);
         let capabilities = tasks::askable(inquiry, upstream, &link);
         let party = Party { principal, session, capabilities };
@@ -392,6 +399,14 @@ pub(super) fn unavailable(upstream: &Upstream) -> Rejected {
 
 fn refused(upstream: &Upstream, error: &CallError) -> Rejected {
     fault::rejected(upstream, Fault::Call(error))
+}
+
+/// A place at the upstream for what has a ticket.
+pub(super) fn enter(upstream: &Upstream, ticket: &mut Ticket) -> Result<(), Rejected> {
+    upstream.admit(ticket).map_err(|limit| {
+        let message = format!("upstream {:?}: {limit}", upstream.entry.key);
+        Rejected { message: message.into(), ..fault::beyond(limit) }
+    })
 }
 
 fn single_list(upstream: &Upstream, kind: ListKind, viewer: Viewer) -> Result<Bytes, Rejected> {

@@ -240,6 +240,7 @@ impl Parking {
             exchange.go_on();
             return Parting::Onward(Box::new(exchange));
         }
+        exchange.leave_place();
         let parked = Parked { exchange: Box::new(exchange), open, more: Vec::new() };
         let (parking, stop) = (Arc::clone(self), self.scope.token());
         self.scope.spawn("parked call", async move {

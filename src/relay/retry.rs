@@ -5,9 +5,10 @@
 
 use crate::mcp::{Era, Method};
 use crate::relay::exchange::Exchange;
-use crate::relay::forward::{Caller, Inquiry, Relay};
+use crate::relay::forward::{Caller, Inquiry, Relay, enter};
 use crate::relay::parking::{Origin, Parking};
 use crate::relay::seal::{Held, Refusal};
+use crate::upstream::Ticket;
 use crate::wire::json::Value;
 use crate::wire::jsonrpc::{Code, Rejected, Request};
 use std::time::Instant;
@@ -23,11 +24,12 @@ impl Relay {
     ///
     /// # Errors
     /// -32602 for a state that does not belong here and for answers of the wrong shape, -32603 when
-    /// the upstream has lost what it was about.
+    /// the upstream has lost what it was about, or a limit is met.
     pub(super) async fn again(
         &self,
         inquiry: Inquiry<'_>,
         state: Value,
+        mut ticket: Ticket,
     ) -> Result<Exchange, Rejected> {
         let Inquiry { permit, caller, method, message, .. } = inquiry;
         let seal = &self.parking.seal;
@@ -43,17 +45,20 @@ impl Relay {
         let held = sealed.claim(&principal, &digest, seal.now(Instant::now())).map_err(refused)?;
         match held {
             Held::Parked { id, round } => {
+                // without a place it stays parked, and can be resumed later
+                enter(&route.upstream, &mut ticket)?;
                 let resumed = self.parking.resume((id, round), &principal, &message.call).await;
                 let mut exchange = resumed.map_err(refused)?;
+                exchange.take_place(ticket);
                 exchange.rebind(message, caller, origin)?;
                 Ok(*exchange)
             }
             Held::Wrapped(inner) => {
                 route.state = Some((state.span, inner));
-                self.send(inquiry, route).await
+                self.send(inquiry, route, ticket).await
             }
             Held::Anew => match Parking::is_willing(&message.call).map_err(refused)? {
-                true => self.send(inquiry, route).await,
+                true => self.send(inquiry, route, ticket).await,
                 false => {
                     let key = &route.upstream.entry.key;
                     let text = format!("upstream {key:?} wants a url to be opened, and it was not");

@@ -20,4 +20,5 @@ pub mod spawn;
 pub mod systemd;
 pub mod terminal;
 mod tree;
+pub mod usage;
 mod weight;

@@ -22,14 +22,16 @@ pub mod state;
 pub mod status;
 pub mod stdio;
 pub mod supervisor;
+pub mod ticket;
 pub mod tools;
 pub mod watching;
 
 pub use call::{Call, CallError, Event, Outbound};
 pub use lanes::{Hold, Party, Seat};
 pub use link::Link;
-pub use state::{Announcement, Ticket, Upstream};
+pub use state::{Announcement, Upstream};
 pub use status::State;
+pub use ticket::{Ticket, Tickets};
 
 use crate::bridge::question::Declined;
 use crate::wire::jsonrpc::{Rejected, Request};

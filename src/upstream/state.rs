@@ -4,12 +4,14 @@ use crate::bridge::initialize::Peer;
 use crate::catalog::entry::Provenance;
 use crate::catalog::listing::{Listing, Offer};
 use crate::config::{Entry, Transport};
+use crate::control::admission::Limit;
 use crate::control::confine::Sandboxed;
 use crate::mcp::{Era, ListKind, Method, Revision};
 use crate::upstream::lanes::{Lanes, Party, Seat};
 use crate::upstream::listing::ListError;
 use crate::upstream::status::State;
 use crate::upstream::supervisor::Command;
+use crate::upstream::ticket::{Places, Ticket};
 use crate::upstream::watching::MAX_WATCHED;
 use crate::upstream::{CallError, Link};
 use crate::wire::jsonrpc::Notification;
@@ -17,7 +19,7 @@ use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
 use tokio::sync::mpsc::error::TrySendError;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 
 /// How long a list of an upstream that announces no changes is taken as current.
 pub const UNANNOUNCED_FRESH: Duration = Duration::from_secs(1);
@@ -116,10 +118,6 @@ struct Shelf {
     faults: [Option<ListError>; 4],
 }
 
-/// The right of one request to be under way at an upstream.
-#[derive(Debug)]
-pub struct Ticket(#[expect(dead_code, reason = "it is held, not read")] OwnedSemaphorePermit);
-
 /// One entry of the configuration, whatever becomes of its connections.
 #[derive(Debug)]
 pub struct Upstream {
@@ -133,7 +131,7 @@ pub struct Upstream {
     reads: watch::Sender<u64>,
     made: Instant,
     /// Places for requests of clients; our own are not counted.
-    places: Arc<Semaphore>,
+    places: Arc<Places>,
     /// Its connections besides the one that all share.
     pub lanes: Arc<Lanes>,
     pub(crate) commands: mpsc::Sender<Command>,
@@ -161,7 +159,7 @@ impl Upstream {
         let (commands, receiver) = mpsc::channel(crate::upstream::supervisor::MAX_COMMANDS);
         let state = watch::Sender::new(State::Starting);
         let (shelf, reads) = (Mutex::default(), watch::Sender::new(0));
-        let places = Arc::new(Semaphore::new(in_flight.min(Semaphore::MAX_PERMITS)));
+        let places = Places::new(in_flight);
         let made = Instant::now();
         let ended = Mutex::default();
         let lanes = Lanes::new(&entry.key, entry.isolation, entry.lanes, commands.clone());
@@ -189,18 +187,17 @@ impl Upstream {
         Ok(found.map_or((link, None), |(lane, seat)| (lane, Some(seat))))
     }
 
-    /// A place for one request of a client, until it is dropped.
+    /// A place for one request of a client, until its ticket is dropped.
     ///
     /// # Errors
-    /// [`CallError::Busy`] when as many as the limit allows are under way.
-    pub fn admit(&self) -> Result<Ticket, CallError> {
-        let place = Arc::clone(&self.places).try_acquire_owned();
-        place.map(Ticket).map_err(|_| CallError::Busy)
+    /// The limit that forbids it.
+    pub fn admit(&self, ticket: &mut Ticket) -> Result<(), Limit> {
+        ticket.enter(&self.places)
     }
 
-    /// Whether a request of a client is under way.
+    /// Whether a request of a client is under way, or waits for its client.
     pub(super) fn is_busy(&self) -> bool {
-        Arc::strong_count(&self.places) > 1 // each ticket holds one
+        self.places.are_used()
     }
 
     /// The slug that stands in paths, prefixes and URIs.

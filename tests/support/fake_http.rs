@@ -16,6 +16,7 @@ pub(crate) enum Step {
     Send(Vec<u8>),
     /// Until the test releases the gate; ends early if the client disconnects.
     Await(String),
+    Sleep(u64),
     /// Send what is published on this lane until the client disconnects.
     Follow(String),
     /// To those who follow the lane.
@@ -362,6 +363,10 @@ impl Shared {
                     () = disconnected(http) => false,
                 }
             }
+            Step::Sleep(ms) => {
+                tokio::time::sleep(std::time::Duration::from_millis(ms)).await;
+                true
+            }
             Step::Follow(lane) => loop {
                 let published = tokio::select! {
                     published = lanes.recv() => published,
@@ -542,6 +547,7 @@ fn by_acts(acts: Vec<Act>, modern: bool, stream: bool, standing: &str) -> Answer
         Act::Raw(text) => answer.send(text),
         Act::Big(bytes) => answer.send(event(&"x".repeat(bytes))),
         Act::Await(gate) => answer.wait(&gate),
+        Act::Sleep(ms) => answer.step(Step::Sleep(ms)),
         Act::Follow(id) => answer.step(Step::Follow(id)),
         Act::Exit(_) => answer.step(Step::Cut),
         Act::Stderr(_) | Act::Flood(_) | Act::Deaf | Act::CloseOutput => answer,

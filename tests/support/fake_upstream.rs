@@ -48,7 +48,7 @@ fn listen(dir: &Path, peer: &Mutex<Peer>) {
         let text = String::from_utf8_lossy(&line);
         let acts = peer.lock().expect("no panic while it is held").hear(text.trim_end());
         let deaf = acts.contains(&Act::Deaf);
-        if acts.iter().any(|act| matches!(act, Act::Await(_))) {
+        if acts.iter().any(|act| matches!(act, Act::Await(_) | Act::Sleep(_))) {
             let dir = dir.to_owned();
             std::thread::spawn(move || perform(&dir, acts));
         } else {
@@ -80,6 +80,7 @@ fn perform(dir: &Path, acts: Vec<Act>) {
             Act::Raw(text) => write(text.as_bytes()),
             Act::Big(bytes) => big(bytes),
             Act::Await(gate) => wait(dir, &gate),
+            Act::Sleep(ms) => std::thread::sleep(Duration::from_millis(ms)),
             Act::Stderr(text) => complain(text.as_bytes()),
             Act::Flood(bytes) => complain(&[b'f'; 79].repeat(1 + bytes / 80)),
             Act::Exit(code) => {

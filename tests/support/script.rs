@@ -33,6 +33,7 @@
 //! | `{"big": 1000}` | a line of so many bytes |
 //! | `{"times": [32, STEP]}` | a step so many times |
 //! | `{"await": "gate"}` | go on when the test releases the gate (the test can wait for us to reach it) |
+//! | `{"sleep": 100}` | go on after so many milliseconds |
 //! | `{"tools": […]}` | from now on these tools |
 //! | `{"stderr": "text"}` `{"flood": 1000}` | a line, or so many bytes of lines, on stderr (stdio) |
 //! | `{"exit": 1}` | end the process (stdio), cut the connection (HTTP) |
@@ -63,6 +64,7 @@ pub(crate) enum Act {
     Raw(String),
     Big(usize),
     Await(String),
+    Sleep(u64),
     Stderr(String),
     Flood(usize),
     Exit(i32),
@@ -212,6 +214,7 @@ impl Peer {
                 (0..times).flat_map(|_| self.step(&value[1], heard)).collect()
             }
             "await" => vec![Act::Await(text(value).to_owned())],
+            "sleep" => vec![Act::Sleep(value.as_u64().expect("milliseconds"))],
             "tools" => {
                 self.script["tools"] = value.clone();
                 Vec::new()

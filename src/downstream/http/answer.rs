@@ -1,7 +1,8 @@
 //! HTTP answers: statuses, types, and how JSON-RPC faults become them.
 
+use crate::control::admission::{Limit, RETRY_AFTER as WAIT};
 use crate::net::body::Outgoing;
-use crate::relay::Answer;
+use crate::relay::{Answer, fault};
 use crate::wire::jsonrpc::{Code, Rejected};
 use crate::wire::sse::encode;
 use bytes::Bytes;
@@ -71,15 +72,30 @@ fn typed(status: StatusCode, kind: HeaderValue, body: Outgoing) -> Response<Outg
 pub fn text(status: StatusCode, text: &str) -> Refused {
     let mut response = typed(status, PLAIN, Outgoing::full(format!("{text}\n")));
     response.headers_mut().insert(CACHE_CONTROL, NO_STORE);
+    later(&mut response);
     Box::new(response)
 }
 
 /// 503 to whoever comes when we are about to be gone.
 pub fn stopping() -> Response<Outgoing> {
     let mut response = *text(StatusCode::SERVICE_UNAVAILABLE, "the gateway is stopping");
-    response.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static("1"));
     response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
     response
+}
+
+/// Says when to come back, where a limit is the only thing wrong (RFC 6585 §4, RFC 9110 §15.6.4).
+fn later(response: &mut Response<Outgoing>) {
+    if matches!(response.status(), StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE)
+    {
+        response.headers_mut().insert(RETRY_AFTER, HeaderValue::from(WAIT.as_secs()));
+    }
+}
+
+/// What is beyond a limit: 429 if that is the client's own, else 503. Only for what is no request
+/// of a session or of 2026-07-28: clients take any status but 200 for a fault of the connection,
+/// and lose the error that says which request it was.
+pub fn beyond(limit: Limit) -> Refused {
+    rejected(if limit.is_own() { 429 } else { 503 }, &fault::beyond(limit))
 }
 
 /// A JSON-RPC answer.
@@ -127,7 +143,9 @@ pub fn not_acceptable() -> Refused {
 /// A fault with a status of its own.
 pub fn rejected(status: u16, rejected: &Rejected) -> Refused {
     let status = StatusCode::from_u16(status).unwrap_or(StatusCode::BAD_REQUEST);
-    Box::new(json(status, vec![rejected.to_json()]))
+    let mut response = json(status, vec![rejected.to_json()]);
+    later(&mut response);
+    Box::new(response)
 }
 
 /// The status of a modern error answer (MCP 2026-07-28 basic/transports/streamable-http).

@@ -88,6 +88,10 @@ impl Held {
         }
     }
 
+    fn is_small(&self) -> bool {
+        self.bytes <= SMALL_BODY
+    }
+
     /// Takes room for more bytes; false if there is none.
     fn admit(&mut self, more: usize) -> bool {
         self.bytes = self.bytes.saturating_add(more);
@@ -212,8 +216,11 @@ impl Gate {
     /// Reads a body, which takes room until it is let go.
     async fn receive(&self, body: Incoming) -> Result<Bytes, Refused> {
         let mut held = Held::new(&self.room);
-        let admit = |size| held.admit(size);
-        let bytes = read_bounded(body, self.front.limits.message_bytes, BODY_TIME, admit).await;
+        let mut admit = |size| {
+            held.admit(size) && (held.is_small() || self.front.relay.tickets.unpressed().is_ok())
+        };
+        let bytes =
+            read_bounded(body, self.front.limits.message_bytes, BODY_TIME, &mut admit).await;
         Ok(held.keep(bytes.map_err(|e| refuse_body(&e))?))
     }
 
@@ -283,7 +290,7 @@ fn check_type(head: &Parts) -> Result<(), Refused> {
 
 fn refuse_body(error: &BodyError) -> Refused {
     if matches!(error, BodyError::NoRoom) {
-        return answer::text(StatusCode::SERVICE_UNAVAILABLE, &error.to_string());
+        return answer::rejected(503, &Rejected::new(Code::Internal, error.to_string()));
     }
     let (status, code) = match error {
         BodyError::TooLarge { .. } => (413, Code::InvalidRequest),

@@ -5,6 +5,7 @@
 //! what is under way: no answer could reach anybody. Clients of later revisions use it too, where
 //! they fall back to it, so every legacy revision is negotiated.
 
+use crate::control::admission::Limit;
 use crate::downstream::http::Gate;
 use crate::downstream::http::answer::{self, Accept, Answered, Refused};
 use crate::downstream::http::flow::{KEEP_ALIVE, Sink, WAITING_FRAMES};
@@ -21,8 +22,8 @@ use crate::task::{Scope, within};
 use crate::wire::jsonrpc::{Code, Message, Rejected, Request, RequestId, batch};
 use crate::wire::sse::encode;
 use bytes::Bytes;
+use http::Method as Verb;
 use http::request::Parts;
-use http::{Method as Verb, StatusCode};
 use std::collections::HashMap;
 use std::fmt;
 use std::pin::pin;
@@ -54,7 +55,8 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 #[derive(Debug)]
 pub struct Lines {
     table: Mutex<HashMap<String, Arc<Wire>>>,
-    most: usize,
+    /// In all, and of one principal.
+    most: (usize, usize),
     random: Arc<Random>,
     introduction: Duration,
 }
@@ -88,19 +90,24 @@ struct State {
 }
 
 impl Lines {
-    /// No streams yet, and at most `most` of them.
-    pub fn new(most: usize, random: Arc<Random>) -> Self {
+    /// No streams yet, and at most so many of them in all and of one principal.
+    pub fn new(most: (usize, usize), random: Arc<Random>) -> Self {
         Self { table: Mutex::default(), most, random, introduction: INTRODUCTION }
     }
 
-    fn add(&self, wire: Wire) -> Option<Arc<Wire>> {
+    fn add(&self, wire: Wire) -> Result<Arc<Wire>, Limit> {
         let mut table = lock(&self.table);
-        if table.len() >= self.most {
-            return None;
+        let (most, of_one) = self.most;
+        let own = || table.values().filter(|known| known.permit == wire.permit).count();
+        if table.len() >= of_one && own() >= of_one {
+            return Err(Limit::SessionsPerClient);
+        }
+        if table.len() >= most {
+            return Err(Limit::Sessions);
         }
         let wire = Arc::new(wire);
         table.insert(wire.id.clone(), Arc::clone(&wire));
-        Some(wire)
+        Ok(wire)
     }
 
     fn find(&self, id: &str, permit: &Permit) -> Option<Arc<Wire>> {
@@ -272,7 +279,7 @@ impl Line {
     ) -> Answered {
         if self.wire.calls.live() >= MOST_CALLS {
             let text = "too many requests of this session are under way";
-            return Err(answer::rejected(503, &Rejected::new(Code::Internal, text).with_id(id)));
+            return Err(answer::rejected(429, &Rejected::new(Code::Internal, text).with_id(id)));
         }
         self.wire.calls.spawn("request of an http+sse session", work);
         Ok(answer::accepted())
@@ -296,6 +303,7 @@ pub fn get(gate: &Arc<Gate>, permit: Permit, endpoint: Endpoint, head: &Parts) -
     if !Accept::read(&head.headers).is_some_and(|accept| accept.stream) {
         return Err(answer::not_acceptable());
     }
+    gate.front.relay.tickets.unpressed().map_err(answer::beyond)?;
     let (waiting, messages) = mpsc::channel(MOST_WAITING);
     let wire = gate.lines.add(Wire {
         id: gate.lines.random.hex128(),
@@ -307,8 +315,8 @@ pub fn get(gate: &Arc<Gate>, permit: Permit, endpoint: Endpoint, head: &Parts) -
         calls: gate.front.scope.child("http+sse session"),
         notices: gate.front.scope.child("notices of an http+sse session"),
     });
-    let full = || answer::text(StatusCode::SERVICE_UNAVAILABLE, "too many sessions are open");
-    let hanging = Hanging(Line { gate: Arc::clone(gate), wire: wire.ok_or_else(full)? });
+    let wire = wire.map_err(answer::beyond)?;
+    let hanging = Hanging(Line { gate: Arc::clone(gate), wire });
     let body = Outgoing::driven(WAITING_FRAMES, |frames| deliver(hanging, messages, frames));
     Ok(answer::stream(body))
 }
@@ -393,7 +401,7 @@ mod tests {
 
     fn gate(introduction: Duration) -> Arc<Gate> {
         let random = Arc::new(Random::open().expect("a random device"));
-        let lines = Lines { introduction, ..Lines::new(1, random) };
+        let lines = Lines { introduction, ..Lines::new((1, 1), random) };
         Arc::new(Gate::new(bare(), Guard::default(), lines))
     }
 

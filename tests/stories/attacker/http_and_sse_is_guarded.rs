@@ -165,7 +165,7 @@ async fn who_asks_without_end_is_stopped() {
         match response.status() {
             202 => assert_eq!(refused, 0, "{id}"),
             status => {
-                assert_eq!(status, 503, "{id}");
+                assert_eq!(status, 429, "{id}");
                 assert!(id >= 60 && response.text().contains(&format!("\"id\":{id}")), "{id}");
                 refused += 1;
             }
