@@ -358,7 +358,9 @@ impl Exchange {
     ) -> Result<(), Rejected> {
         if let Some(Err(error)) = self.late.as_deref() {
             self.ends.upstream.report(error, &self.ends.link);
-            return Err(fault::rejected(&self.ends.upstream, self.fault(error)));
+            let mut lost = fault::rejected(&self.ends.upstream, self.fault(error));
+            lost.message = format!("{}: call again without requestState", lost.message).into();
+            return Err(lost);
         }
         self.ends.id = request.id.clone();
         let token = progress_token(&request.call);

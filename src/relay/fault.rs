@@ -92,8 +92,10 @@ fn told(key: &str, state: &State, fault: Fault<'_>) -> Rejected {
     let why = match fault {
         Fault::Unavailable => format!("upstream {key:?} is {state}"),
         Fault::Call(error) => format!("upstream {key:?}: {error}"),
-        Fault::Idle(time) => format!("upstream {key:?}: no answer and no progress for {time:?}"),
-        Fault::Total(time) => format!("upstream {key:?}: no answer within {time:?}"),
+        Fault::Idle(time) => {
+            format!("upstream {key:?}: no answer in time: no progress for {time:?}")
+        }
+        Fault::Total(time) => format!("upstream {key:?}: no answer in time: {time:?} in all"),
         Fault::Unfit(why) => format!("upstream {key:?}: {why}"),
     };
     let (carried_out, meaning) = match carried_out {
@@ -223,12 +225,12 @@ mod tests {
     fn a_time_that_is_over_is_named() {
         let (text, data) =
             read(&told("a", &State::Starting, Fault::Idle(Duration::from_millis(1500))));
-        let idle = "no answer and no progress for 1.5s; it may have been carried out";
+        let idle = "no answer in time: no progress for 1.5s; it may have been carried out";
         assert_eq!(text, format!("upstream \"a\": {idle}"));
         assert_eq!((&data["reason"], &data["afterMs"]), (&json!("timeout"), &json!(1500)));
         let (text, data) =
             read(&told("a", &State::Starting, Fault::Total(Duration::from_secs(60))));
-        assert!(text.contains("no answer within 60s; "), "{text}");
+        assert!(text.contains("no answer in time: 60s in all; "), "{text}");
         assert_eq!(data["afterMs"], 60_000);
     }
 

@@ -83,8 +83,8 @@ async fn a_time_that_is_over_is_named() {
     let servers = json!({ "idle": entry(150, 5000), "total": entry(5000, 200) });
     let proxy = Proxy::with(json!({ "mcpServers": servers })).start().await;
     let rows = [
-        ("idle", "no answer and no progress for 150ms", 150),
-        ("total", "no answer within 200ms", 200),
+        ("idle", "no answer in time: no progress for 150ms", 150),
+        ("total", "no answer in time: 200ms in all", 200),
     ];
     for (upstream, words, after) in rows {
         for client in clients(&proxy, &format!("/mcp/{upstream}")).await {
