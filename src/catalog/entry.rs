@@ -109,6 +109,21 @@ impl fmt::Display for EntryError {
 }
 
 impl Entry {
+    /// Whether it is a tool that says of itself that a second call changes nothing more: it only
+    /// reads, or it is idempotent (`ToolAnnotations`). Hints are worth what their server is.
+    pub fn is_idempotent(&self) -> bool {
+        let object = Object::read(&self.raw, Span::whole(&self.raw)).ok();
+        let annotations = object.filter(|object| object.duplicate(&self.raw).is_none());
+        let annotations = annotations.and_then(|object| object.value(&self.raw, "annotations"));
+        let Some(annotations) = annotations.filter(|_| self.tool.is_some()) else { return false };
+        let hints = Object::read(&self.raw, annotations.span).ok();
+        let says = |hints: &Object, hint: &str| {
+            let mut said = hints.all(&self.raw, hint);
+            said.next().is_some_and(|said| said.is_true(&self.raw)) && said.next().is_none()
+        };
+        hints.is_some_and(|hints| says(&hints, "readOnlyHint") || says(&hints, "idempotentHint"))
+    }
+
     /// Reads the entry that is `value` of `result`.
     pub(super) fn read(kind: ListKind, result: &Bytes, value: Value) -> Result<Self, EntryError> {
         if value.kind != Kind::Object || value.span.end as usize > result.len() {

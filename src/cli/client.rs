@@ -5,7 +5,7 @@ use crate::base::text::terminal_safe;
 use crate::cli::Failure;
 use crate::mcp::{Method, Revision, meta};
 use crate::net::body::Outgoing;
-use crate::net::client::{Client, ClientLimits, Origin, Waits};
+use crate::net::client::{Circuit, Client, ClientLimits, Origin, Waits};
 use crate::wire::header;
 use crate::wire::json;
 use crate::wire::jsonrpc::{Message, Response};
@@ -37,7 +37,7 @@ impl Endpoint {
             tls: false,
             authority: authority.to_string(),
         };
-        let client = Client::new(origin, ClientLimits::default());
+        let client = Client::new(origin, ClientLimits::default(), Circuit::default());
         let client = client.map_err(|e| Failure::failed(e.to_string()))?;
         Ok(Self { client, target, url: url.to_owned() })
     }

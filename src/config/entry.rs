@@ -113,6 +113,7 @@ pub(super) fn read_entry(
     let disabled_tools = fields.read("disabledTools", f, read::words);
     let timeouts = timeouts(&fields, f);
     let restart = restart(&fields, f);
+    let repeats = fields.read("retry", f, retry);
     if !enabled {
         // What is switched off is never started: its mistakes can wait.
         findings.soften();
@@ -134,6 +135,7 @@ pub(super) fn read_entry(
         disabled_tools: disabled_tools.unwrap_or_default(),
         timeouts,
         restart,
+        repeats_idempotent_tools: repeats.unwrap_or(false),
     };
     (Some(entry), findings)
 }
@@ -180,6 +182,12 @@ fn lanes(node: &Node, findings: &mut Findings) -> Option<LaneSettings> {
         max: max.and_then(|max| usize::try_from(max).ok()).unwrap_or(before.max),
         idle: idle.unwrap_or(before.idle),
     })
+}
+
+fn retry(node: &Node, findings: &mut Findings) -> Option<bool> {
+    let members = read::members(node, findings)?;
+    schema::check_keys(members.iter(), schema::RETRY, Unknown::Warning, findings);
+    node.get("idempotentTools").and_then(|node| read::boolean(node, findings))
 }
 
 /// Our own `timeouts` win over the single keys that other programs write.

@@ -71,6 +71,8 @@ pub struct Entry {
     pub timeouts: EntryTimeouts,
     /// What happens when it ends by itself.
     pub restart: Restart,
+    /// Whether calls may be repeated of tools that say that this does no harm.
+    pub repeats_idempotent_tools: bool,
 }
 
 impl Entry {

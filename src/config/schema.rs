@@ -80,6 +80,7 @@ pub const ENTRY: &[Key] = &[
     read("connectionTimeout"),
     read("requestTimeout"),
     read("restart"),
+    read("retry"),
     read("restartOnExit"),
     read("maxRestarts"),
     read("restartDelay"),
@@ -111,6 +112,9 @@ pub const ENTRY: &[Key] = &[
 
 /// `restart` of an entry.
 pub const RESTART: &[Key] = &[read("max"), read("delayMs")];
+
+/// `retry` of an entry.
+pub const RETRY: &[Key] = &[read("idempotentTools")];
 
 /// `lanes` of an entry.
 pub const LANES: &[Key] = &[read("max"), read("idleMs")];

@@ -210,7 +210,7 @@ fn our_settings_are_read() {
             "views": {}, "tls": {}, "log": {"level": "debug", "format": "json"} },
           "mcpServers": {
             "a": {"type": "builtin", "protocol": "modern", "enabledTools": ["x"],
-                  "timeouts": {"startMs": "2s"}, "restart": {"max": 0},
+                  "timeouts": {"startMs": "2s"}, "restart": {"max": 0}, "retry": {"idempotentTools": true},
                   "isolation": "session", "lanes": {"max": 3}},
             "b": {"url": ["http://127.0.0.1:1/", "http://[::1]:2/mcp"]}}}"#,
     );
@@ -235,6 +235,7 @@ fn our_settings_are_read() {
     assert_eq!(a.lanes.idle, LaneSettings::default().idle);
     assert!(a.allows_tool("x") && !a.allows_tool("y"));
     assert_eq!(http(&config, "b").urls.len(), 2);
+    assert!(a.repeats_idempotent_tools && !entry(&config, "b").repeats_idempotent_tools);
     assert_eq!(config.entries.iter().map(|entry| entry.position).collect::<Vec<_>>(), [0, 1]);
 }
 

@@ -31,6 +31,11 @@ impl Backoff {
         Self { step: step.clamp(SHORTEST, LONGEST), failures: 0 }
     }
 
+    /// The same where the first failure is over: the next one is followed by a wait of one step.
+    pub fn after_one(step: Duration) -> Self {
+        Self { failures: 1, ..Self::new(step) }
+    }
+
     /// Failures in a row.
     pub fn failures(&self) -> u32 {
         self.failures

@@ -61,6 +61,9 @@ pub enum Event {
     Failed,
     /// The connection ended, or is of no use.
     Lost,
+    /// The same, and there is another server to connect to, which has not failed: that is worth no
+    /// wait, but in a crash loop.
+    Moved,
     /// A probe was not answered in time.
     Missed {
         /// Calls are under way, and none of them has been silent for longer than it may be:
@@ -138,6 +141,7 @@ impl Lifecycle {
             (_, Event::Connected) if self.trying => self.connected(now),
             (_, Event::Failed) if self.trying => self.failed(now, dice),
             (Phase::Ready | Phase::Degraded, Event::Lost) => self.failed(now, dice),
+            (Phase::Ready | Phase::Degraded, Event::Moved) => self.moved(now, dice),
             (Phase::Ready | Phase::Degraded, Event::Missed { working }) => self.missed(working),
             (Phase::Degraded, Event::Heard) => {
                 (self.phase, self.missed) = (Phase::Ready, 0);
@@ -189,6 +193,15 @@ impl Lifecycle {
         Action::Wait(next)
     }
 
+    fn moved(&mut self, now: Instant, dice: u32) -> Action {
+        let action = self.failed(now, dice);
+        if !matches!(self.phase, Phase::Backoff { .. }) {
+            return action;
+        }
+        self.phase = Phase::Starting;
+        Action::Wait(now)
+    }
+
     fn missed(&mut self, working: bool) -> Action {
         self.missed = self.missed.saturating_add(1);
         self.phase = Phase::Degraded;
@@ -229,6 +242,21 @@ mod tests {
             (next - std::mem::replace(&mut now, next)).as_millis()
         };
         (0..count).map(fail).collect()
+    }
+
+    #[test]
+    fn another_server_is_turned_to_at_once_but_not_for_ever() {
+        let plan = Plan { delay: Duration::from_secs(1), max: 3 };
+        let (mut life, now) = (Lifecycle::new(plan), Instant::now());
+        for at in 0..6 {
+            if life.step(Event::Due, now, 0) != Action::Attempt {
+                assert!(at > 3 && matches!(life.phase(), Phase::Open { .. }), "{life:?}");
+                continue;
+            }
+            life.step(Event::Connected, now, 0);
+            let next = life.step(Event::Moved, now, 0);
+            assert_eq!(next == Action::Wait(now), at < 3, "{life:?}");
+        }
     }
 
     #[test]
@@ -307,6 +335,7 @@ mod tests {
             Event::Connected,
             Event::Failed,
             Event::Lost,
+            Event::Moved,
             Event::Heard,
             Event::Missed { working: true },
             Event::Ended,
@@ -369,7 +398,9 @@ mod tests {
             match event {
                 Event::Due => self.due.is_some_and(|due| due <= self.now),
                 Event::Connected | Event::Failed => self.trying,
-                Event::Lost | Event::Heard | Event::Missed { .. } => self.connected.is_some(),
+                Event::Lost | Event::Moved | Event::Heard | Event::Missed { .. } => {
+                    self.connected.is_some()
+                }
                 Event::Stop | Event::Ended => false,
             }
         }

@@ -2,6 +2,7 @@
 
 pub mod admission;
 pub mod backoff;
+pub mod breaker;
 pub mod confine;
 pub mod lifecycle;
 pub mod pace;

@@ -11,6 +11,7 @@ use crate::downstream::http::sse::Lines;
 use crate::downstream::{Front, Gate, Sessions, session};
 use crate::gateway::pulse::Pulse;
 use crate::mcp::{ListKind, Method};
+use crate::net::client::Circuit;
 use crate::net::listen::{ListenLimits, Listener};
 use crate::relay::{Endpoint, Hub, Parking, Relay, Tasks, World, parking};
 use crate::sys::random::Random;
@@ -100,6 +101,7 @@ impl Gateway {
             random: Arc::clone(&random),
             environment: Arc::new(environment),
             repeats: Arc::default(),
+            circuits: Arc::default(),
             fence: Arc::new(fence),
             builtin: builtin::connector(worlds.clone()),
         };
@@ -356,6 +358,24 @@ fn announces(world: &World, upstream: usize, kind: ListKind) -> bool {
     peer.is_some_and(|peer| peer.capabilities.announces(kind))
 }
 
+/// Where several servers stand behind one entry: whether each is asked, and how much it has to do.
+fn urls_json(upstream: &Upstream) -> String {
+    if upstream.circuits.len() < 2 {
+        return "null".to_owned();
+    }
+    let url = |circuit: &Circuit| {
+        let state = if circuit.is_closed() { "closed" } else { "open" };
+        let standing = circuit.standing();
+        let wait = standing.wait.as_millis();
+        format!(
+            "{{\"breaker\":\"{state}\",\"retryAfterMs\":{wait},\"inFlight\":{}}}",
+            standing.busy
+        )
+    };
+    let urls: Vec<String> = upstream.circuits.iter().map(url).collect();
+    format!("[{}]", urls.join(","))
+}
+
 /// One upstream as the operator sees it: a raw JSON object.
 pub fn status_json(upstream: &Upstream) -> String {
     let text = |text: &str| String::from_utf8(json::string_token(text)).unwrap_or_default();
@@ -364,7 +384,7 @@ pub fn status_json(upstream: &Upstream) -> String {
     let state = upstream.state();
     let retry = state.retry_after().map(|wait| wait.as_millis().to_string());
     format!(
-        "{{\"name\":{},\"slug\":{},\"phase\":{},\"state\":{},\"retryAfterMs\":{},\"protocolVersion\":{},\"sandbox\":{},\"tools\":{},\"prompts\":{},\"resources\":{}}}",
+        "{{\"name\":{},\"slug\":{},\"phase\":{},\"state\":{},\"retryAfterMs\":{},\"protocolVersion\":{},\"sandbox\":{},\"urls\":{},\"tools\":{},\"prompts\":{},\"resources\":{}}}",
         text(&upstream.entry.key),
         text(upstream.slug()),
         text(state.name()),
@@ -372,6 +392,7 @@ pub fn status_json(upstream: &Upstream) -> String {
         retry.as_deref().unwrap_or("null"),
         protocol.map_or("null".to_owned(), text),
         upstream.sandboxed().map_or("null".to_owned(), |said| text(&said)),
+        urls_json(upstream),
         count(ListKind::Tools),
         count(ListKind::Prompts),
         count(ListKind::Resources),

@@ -183,6 +183,19 @@ impl Method {
         }
     }
 
+    /// Whether a request of it changes nothing, whatever its upstream is: it may be made twice.
+    pub fn is_read(self) -> bool {
+        matches!(
+            self.route(),
+            Routing::Discover
+                | Routing::Ping
+                | Routing::List(_)
+                | Routing::Prompt
+                | Routing::Resource
+                | Routing::Completion
+        ) || self == Self::TasksGet
+    }
+
     /// Whether a complete result of it says how long it may be cached (server/utilities/caching).
     pub fn is_cacheable(self) -> bool {
         matches!(self.route(), Routing::Discover | Routing::List(_) | Routing::Resource)
@@ -266,6 +279,13 @@ mod tests {
         for name in ["com.example/x", "x", "toolsmith/run"] {
             assert!(may_be_foreign(name), "{name:?}");
         }
+    }
+
+    #[test]
+    fn reads_are_told_from_acts() {
+        let acts = [Method::ToolsCall, Method::TasksCancel, Method::TasksResult, Method::Subscribe];
+        assert!(!acts.iter().any(|method| method.is_read()));
+        assert_eq!(Method::ALL.iter().filter(|method| method.is_read()).count(), 10);
     }
 
     #[test]

@@ -30,6 +30,8 @@ pub enum Fault<'a> {
     Idle(Duration),
     /// There was no answer for so long, whatever progress was made.
     Total(Duration),
+    /// There is too much under way there already.
+    Full(Limit),
     /// It was answered with what this client cannot be given, and why.
     Unfit(&'a str),
 }
@@ -81,7 +83,7 @@ fn kind(fault: Fault<'_>) -> (&'static str, CarriedOut) {
         Fault::Unavailable => ("unavailable", No),
         Fault::Call(NotConnected(_) | Unsent(_) | SessionUnknown) => ("unavailable", No),
         Fault::Call(Gone(_) | SessionLost) => ("lost", Maybe),
-        Fault::Call(Busy | Crowded) => ("overload", No),
+        Fault::Call(Busy | Crowded) | Fault::Full(_) => ("overload", No),
         Fault::Call(Status(_) | BadAnswer(_)) | Fault::Unfit(_) => ("answer", Maybe),
         Fault::Call(TimedOut) | Fault::Idle(_) | Fault::Total(_) => ("timeout", Maybe),
     }
@@ -96,6 +98,7 @@ fn told(key: &str, state: &State, fault: Fault<'_>) -> Rejected {
             format!("upstream {key:?}: no answer in time: no progress for {time:?}")
         }
         Fault::Total(time) => format!("upstream {key:?}: no answer in time: {time:?} in all"),
+        Fault::Full(limit) => format!("upstream {key:?}: {limit}"),
         Fault::Unfit(why) => format!("upstream {key:?}: {why}"),
     };
     let (carried_out, meaning) = match carried_out {
@@ -118,6 +121,10 @@ fn told(key: &str, state: &State, fault: Fault<'_>) -> Rejected {
     }
     if let Fault::Idle(time) | Fault::Total(time) = fault {
         data.extend_from_slice(format!(",\"afterMs\":{}", time.as_millis()).as_bytes());
+    }
+    if let Fault::Full(limit) = fault {
+        let (name, wait) = (limit.name(), RETRY_AFTER.as_millis());
+        data.extend_from_slice(format!(",\"limit\":\"{name}\",\"retryAfterMs\":{wait}").as_bytes());
     }
     data.push(b'}');
     Rejected::new(Code::Internal, text).with_data(data)

@@ -12,7 +12,7 @@ use crate::mcp::{
 use crate::oauth::Permit;
 use crate::relay::Hub;
 use crate::relay::Outlet;
-use crate::relay::attempt::{Again, Attempt};
+use crate::relay::attempt::{Again, Attempt, Original};
 use crate::relay::exchange::{Ends, Exchange};
 use crate::relay::fault::{self, Fault};
 use crate::relay::foreign;
@@ -292,13 +292,16 @@ impl Relay {
             extended: has_extensions_in_common(inquiry, upstream, &link),
             task,
         };
-        let again = || {
-            let (route, caller, link) = (route.clone(), caller.clone(), Arc::downgrade(&link));
-            let (message, retry, lane) = (message.clone(), None, lane.clone());
-            Box::new(Again { route, caller, method, message, retry, link, lane })
-        };
-        let rounds = Rounds::may_come(&ends).then(|| Box::new(Rounds::new(again(), ends.space())));
-        let again = Again::is_of_use(&link, method).then(again);
+        let may_come = Rounds::may_come(&ends);
+        let again = (may_come || Again::is_of_use(&link)).then(|| {
+            let (route, caller) = (route.clone(), caller.clone());
+            let message = message.call.bytes.clone();
+            let original = Original { route, caller, method, message, retry: None, lane };
+            Again::new(Arc::new(original), &link)
+        });
+        let rounds = again.as_ref().filter(|_| may_come);
+        let rounds = rounds.map(|again| Box::new(Rounds::new(again.clone(), ends.space())));
+        let again = again.filter(|_| Again::is_of_use(&link));
         Ok(Exchange::new(ends, Attempt::new(call, again), ticket, rounds))
     }
 }
@@ -403,10 +406,7 @@ fn refused(upstream: &Upstream, error: &CallError) -> Rejected {
 
 /// A place at the upstream for what has a ticket.
 pub(super) fn enter(upstream: &Upstream, ticket: &mut Ticket) -> Result<(), Rejected> {
-    upstream.admit(ticket).map_err(|limit| {
-        let message = format!("upstream {:?}: {limit}", upstream.entry.key);
-        Rejected { message: message.into(), ..fault::beyond(limit) }
-    })
+    upstream.admit(ticket).map_err(|limit| fault::rejected(upstream, Fault::Full(limit)))
 }
 
 fn single_list(upstream: &Upstream, kind: ListKind, viewer: Viewer) -> Result<Bytes, Rejected> {
@@ -478,7 +478,18 @@ pub(super) fn prepare(
         known => Cow::Borrowed(known.name()),
     };
     let of_client = true;
-    Outbound { body, method, name, params, wants_log, of_client, interactive, task, becomes_task }
+    Outbound {
+        body,
+        method,
+        name,
+        params,
+        wants_log,
+        of_client,
+        interactive,
+        task,
+        becomes_task,
+        avoid: 0,
+    }
 }
 
 pub(super) fn mirrored_name(route: &Route, method: Method, message: &Request) -> Option<String> {

@@ -21,7 +21,7 @@ use std::fmt;
 use std::future::Future;
 use std::hash::{BuildHasher as _, RandomState};
 use std::pin::Pin;
-use std::sync::Weak;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 /// Most times that the client is asked because of one request.
@@ -37,7 +37,7 @@ type Repeated = Result<(Attempt, Weak<Link>), CallError>;
 
 /// The rounds of one exchange.
 pub(super) struct Rounds {
-    again: Box<Again>,
+    again: Again,
     /// On `/mcp`, the slug of the upstream.
     space: Option<String>,
     asked: u32,
@@ -110,7 +110,7 @@ impl Rounds {
         client == Era::Legacy && upstream == Era::Modern && may_require(ends.method)
     }
 
-    pub(super) fn new(again: Box<Again>, space: Option<String>) -> Self {
+    pub(super) fn new(again: Again, space: Option<String>) -> Self {
         let (pauses, accepted, now) = (Backoff::default(), Vec::new(), Now::Waiting);
         Self { again, space, asked: 0, repeated: 0, pauses, accepted, now }
     }
@@ -130,7 +130,8 @@ impl Rounds {
     }
 
     fn require(&mut self, required: Required) -> Result<Duration, String> {
-        let caller = &self.again.caller;
+        let original = Arc::clone(&self.again.original);
+        let caller = &original.caller;
         let Required { questions, state } = required;
         if !questions.is_empty() && !caller.streams {
             return Err("it asks for input, and the client takes no event stream".into());
@@ -182,8 +183,7 @@ impl Rounds {
             (entry.key.as_ref(), answer)
         });
         let retry = Retry::new(answers, state);
-        let mut again = self.again.clone();
-        again.retry = Some(retry);
+        let again = self.again.answering(retry);
         self.now = Now::Repeating(Box::pin(async move {
             tokio::time::sleep(pause).await;
             again.repeat().await
@@ -244,18 +244,14 @@ mod tests {
     use super::*;
     use crate::config::{self, Environment};
     use crate::mcp::{ClientCapabilities, Extensions, Revision};
+    use crate::relay::attempt::Original;
     use crate::relay::forward::Caller;
     use crate::relay::route::Route;
     use crate::upstream::Upstream;
-    use crate::wire::jsonrpc::{Message, Request};
-    use std::sync::Arc;
+    use crate::wire::jsonrpc::Message;
 
     fn parse<T>(text: &str, of: fn(Message) -> Option<T>) -> T {
         of(Message::parse(Bytes::copy_from_slice(text.as_bytes())).expect("json")).expect("is one")
-    }
-
-    fn request(message: Message) -> Option<Request> {
-        if let Message::Request(request) = message { Some(request) } else { None }
     }
 
     fn response(message: Message) -> Option<Response> {
@@ -269,7 +265,7 @@ mod tests {
         let (upstream, _commands) = Upstream::new(0, Arc::new(entry), 1);
         let capabilities = ClientCapabilities { roots: true, ..ClientCapabilities::bridged() };
         let revision = Revision::V2025_11_25;
-        let again = Again {
+        let original = Original {
             route: Route {
                 upstream,
                 merged: false,
@@ -288,12 +284,11 @@ mod tests {
                 extensions: Extensions::default(),
             },
             method: Method::ToolsCall,
-            message: parse(r#"{"jsonrpc":"2.0","id":1,"method":"tools/call"}"#, request),
+            message: Bytes::from_static(br#"{"jsonrpc":"2.0","id":1,"method":"tools/call"}"#),
             retry: None,
-            link: Weak::new(),
             lane: None,
         };
-        Rounds::new(Box::new(again), None)
+        Rounds::new(Again::over_nothing(original), None)
     }
 
     fn demand(requests: &str) -> Response {

@@ -35,6 +35,8 @@ pub struct Outbound {
     /// It is to become a task of 2025-11-25, which the upstream can cancel: that is how it is given
     /// up, and not by `notifications/cancelled` (basic/utilities/cancellation).
     pub becomes_task: bool,
+    /// The servers, one bit each, that another one is to be preferred to.
+    pub avoid: u16,
 }
 
 /// What comes back for a request.
@@ -72,6 +74,13 @@ pub enum CallError {
     BadAnswer(String),
     /// Nothing came within the bound.
     TimedOut,
+}
+
+impl CallError {
+    /// Whether the upstream may have carried the request out, all the same.
+    pub fn maybe_processed(&self) -> bool {
+        matches!(self, Self::Gone(_) | Self::SessionLost | Self::TimedOut | Self::Status(500..=599))
+    }
 }
 
 impl fmt::Display for CallError {
@@ -126,6 +135,14 @@ impl Call {
         match &self.way {
             Way::Pipe(call) => call.id(),
             Way::Http(call) => call.id(),
+        }
+    }
+
+    /// The server that it went to, as a bit of [`Outbound::avoid`].
+    pub fn server(&self) -> u16 {
+        match &self.way {
+            Way::Pipe(_) => 0,
+            Way::Http(call) => u32::try_from(call.at()).map_or(0, |at| 1_u16.wrapping_shl(at)),
         }
     }
 

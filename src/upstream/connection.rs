@@ -9,6 +9,7 @@ use crate::task::{Scope, Token};
 use crate::upstream::call::Unrequested;
 use crate::upstream::lines::MAX_UNREQUESTED;
 use crate::upstream::link::{HandshakeError, Link, Wire};
+use crate::upstream::replicas::Pacing;
 use crate::upstream::tools::Tools;
 use std::sync::Arc;
 use std::time::Duration;
@@ -28,6 +29,7 @@ pub(super) struct Connection {
 }
 
 /// How a new connection is met.
+#[derive(Clone, Copy)]
 pub(super) enum Greeting<'a> {
     /// The era is found out.
     Find(ProtocolPin),
@@ -59,14 +61,14 @@ impl Connection {
         greeting: Greeting<'_>,
     ) -> Result<Self, Failure> {
         let (back, unrequested) = mpsc::channel(MAX_UNREQUESTED);
-        let opened = tools.open(entry, &scope, back.clone()).await?;
-        let bound = entry.timeouts.start;
-        let shake = async {
-            match greeting {
-                Greeting::Find(pin) => Link::establish(opened.wire, pin).await,
-                Greeting::Again(peer, declared) => Link::again(opened.wire, peer, declared).await,
-            }
+        let pacing = match greeting {
+            Greeting::Find(_) => Pacing::Own,
+            Greeting::Again(..) => Pacing::Breaker,
         };
+        let opened = tools.open(entry, &scope, back.clone(), pacing).await?;
+        let bound = entry.timeouts.start;
+        let http = opened.wire.http().map(Arc::clone);
+        let shake = shake(opened.wire, greeting);
         let established = tokio::select! {
             established = tokio::time::timeout(bound, shake) => established,
             () = stop.cancelled() => return Err("the gateway is stopping".to_owned().into()),
@@ -82,6 +84,9 @@ impl Connection {
                 Err(Failure { why: explain(e, process).await, on_probe })
             }
             Err(_) => {
+                if let Some(http) = http {
+                    http.replicas.blame(); // it has failed by doing nothing
+                }
                 halt(process).await;
                 Err(format!("did not become ready within {} ms", bound.as_millis()).into())
             }
@@ -103,6 +108,22 @@ impl Connection {
         match exit {
             Some(exit) => format!("{why} ({exit})"),
             None => why,
+        }
+    }
+}
+
+/// Shakes hands. Of several servers, those that are not there are passed over.
+async fn shake(mut wire: Wire, greeting: Greeting<'_>) -> Result<Link, HandshakeError> {
+    loop {
+        let http = wire.http().map(Arc::clone);
+        let shaken = match greeting {
+            Greeting::Find(pin) => Link::establish(wire, pin).await,
+            Greeting::Again(peer, declared) => Link::again(wire, peer, declared).await,
+        };
+        let is_down = matches!(shaken, Err(HandshakeError::Call(_) | HandshakeError::DiedOnProbe));
+        match http.filter(|http| is_down && http.elsewhere()) {
+            Some(http) => wire = Wire::Http(http),
+            None => return shaken,
         }
     }
 }

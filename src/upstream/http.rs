@@ -9,7 +9,7 @@ use crate::bridge::question::Declined;
 use crate::bridge::{initialize, task};
 use crate::mcp::{Era, Method, Revision};
 use crate::net::body::Outgoing;
-use crate::net::client::{Body, Client, ClientError, Response as HttpResponse, Waits};
+use crate::net::client::{Body, ClientError, Response as HttpResponse, Waits};
 use crate::task::{Scope, within};
 use crate::upstream::CallError;
 use crate::upstream::call::{Call, Outbound, Unrequested};
@@ -17,10 +17,11 @@ use crate::upstream::causes::{AMBIGUOUS, Causes, Verdict};
 use crate::upstream::events::EventStream;
 use crate::upstream::mirror::mirror;
 use crate::upstream::post::HttpCall;
+use crate::upstream::replicas::Replicas;
 use crate::wire::jsonrpc::{Notification, Request};
 use bytes::Bytes;
 use http::header::{ACCEPT, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
-use http::{Method as Verb, StatusCode, Uri};
+use http::{Method as Verb, StatusCode};
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
@@ -59,19 +60,16 @@ const NOTIFY_BODY: usize = 64 << 10;
 const NOTIFY: Duration = Duration::from_secs(10);
 
 /// Where requests go, and with which headers of the entry's own.
-pub struct Destination {
-    /// Connects there.
-    pub client: Client,
-    /// Path and query.
-    pub target: Uri,
+pub struct Endpoint {
+    /// The servers, each as good as the others.
+    pub replicas: Replicas,
     /// What the entry wants sent with every request.
     pub configured: HeaderMap,
 }
 
 /// An MCP endpoint reached over HTTP, with what was negotiated there.
 pub struct HttpLink {
-    client: Client,
-    target: Uri,
+    pub(super) replicas: Replicas,
     configured: HeaderMap,
     negotiated: Mutex<Negotiated>,
     /// Who may have caused what comes on the stream that belongs to no request.
@@ -118,18 +116,17 @@ impl HttpLink {
     /// A link with nothing negotiated yet. `unrequested` gets what belongs to no request. Ids begin at `first_id`: a server without
     /// sessions must not take one of this connection for one of the last.
     pub fn new(
-        destination: Destination,
+        endpoint: Endpoint,
         limits: Limits,
         scope: Arc<Scope>,
         label: String,
         unrequested: mpsc::Sender<Unrequested>,
         first_id: u64,
     ) -> Arc<Self> {
-        let Destination { client, target, configured } = destination;
+        let Endpoint { replicas, configured } = endpoint;
         let (negotiated, next_id) = (Mutex::default(), AtomicU64::new(first_id));
         Arc::new(Self {
-            client,
-            target,
+            replicas,
             configured,
             negotiated,
             causes: Mutex::default(),
@@ -159,6 +156,7 @@ impl HttpLink {
 
     /// Ends every request in flight.
     pub(super) fn give_up(&self, why: &str) {
+        self.replicas.blame();
         self.given_up.send_replace(Some(why.to_owned()));
     }
 
@@ -179,6 +177,17 @@ impl HttpLink {
     /// Forgets era, version and session, before a new handshake.
     pub fn forget(&self) {
         *self.lock() = Negotiated::default();
+    }
+
+    /// Whether each request may go to another server.
+    pub fn roams(&self) -> bool {
+        self.replicas.roams()
+    }
+
+    /// Turns to another of the servers for a new handshake; `false` when all were tried.
+    pub(super) fn elsewhere(&self) -> bool {
+        self.forget();
+        self.replicas.next_home()
     }
 
     fn lock(&self) -> MutexGuard<'_, Negotiated> {
@@ -220,7 +229,6 @@ impl HttpLink {
     ) -> http::Request<Outgoing> {
         let mut request = http::Request::new(body);
         *request.method_mut() = verb;
-        *request.uri_mut() = self.target.clone();
         let headers = request.headers_mut();
         headers.reserve(self.configured.len() + MOST_HEADERS);
         headers.extend(self.configured.clone());
@@ -250,7 +258,8 @@ impl HttpLink {
     pub async fn notify(&self, body: Bytes) -> Result<(), CallError> {
         let outbound = Outbound { body: vec![body], ..Outbound::default() };
         let waits = Waits { slot: Some(NOTIFY), connect: Some(CONNECT), head: Some(NOTIFY) };
-        let response = self.client.send(self.post(outbound)?, waits).await.map_err(failed)?;
+        let sent = self.replicas.send(self.post(outbound)?, waits).await;
+        let response = sent.map_err(failed)?;
         // the body, if any, is read so that the connection can serve again
         let _ = tokio::time::timeout(NOTIFY, response.body.collect(NOTIFY_BODY)).await;
         Ok(())
@@ -319,7 +328,7 @@ impl HttpLink {
             request.headers_mut().insert(LAST_EVENT, id);
         }
         let waits = Waits { slot: Some(NOTIFY), connect: Some(CONNECT), head: None };
-        self.client.send(request, waits).await.map_err(failed)
+        self.replicas.send(request, waits).await.map_err(failed)
     }
 
     /// Ends the legacy session, if there is one.
@@ -331,7 +340,7 @@ impl HttpLink {
         let request = self.request(Verb::DELETE, &negotiated, Outgoing::empty());
         let second = Some(Duration::from_secs(1));
         let waits = Waits { slot: second, connect: second, head: second };
-        let _ = self.client.send(request, waits).await; // best effort: it may be gone already
+        let _ = self.replicas.send(request, waits).await; // best effort: it may be gone already
     }
 
     pub(super) fn keep_session(&self, headers: &HeaderMap) {
@@ -352,16 +361,32 @@ impl HttpLink {
         let outbound = Outbound { body, method: Method::Ping.name().into(), ..Outbound::default() };
         let Ok(request) = self.post(outbound) else { return false };
         let waits = Waits { slot: Some(NOTIFY), connect: Some(CONNECT), head: Some(NOTIFY) };
-        let status = self.client.send(request, waits).await.map(|response| response.status);
+        let status = self.replicas.send(request, waits).await.map(|response| response.status);
         matches!(status, Ok(StatusCode::BAD_REQUEST | StatusCode::NOT_FOUND))
     }
 
-    /// Sends a request; also whether it names a session.
-    pub(super) fn sending(&self, outbound: Outbound) -> Result<(Sending, bool), CallError> {
-        let (client, request) = (self.client.clone(), self.post(outbound)?);
+    /// Sends a request; also to which of the servers, and whether it names a session.
+    pub(super) fn sending(
+        self: &Arc<Self>,
+        outbound: Outbound,
+    ) -> Result<(Sending, usize, bool), CallError> {
+        let at = self.replicas.choose(outbound.avoid);
+        let request = self.post(outbound)?;
         let names_session = request.headers().contains_key(&SESSION);
         let waits = Waits { slot: Some(CONNECT), connect: Some(CONNECT), head: None };
-        Ok((Box::pin(async move { client.send(request, waits).await }), names_session))
+        let link = Arc::clone(self);
+        let sending = async move { link.replicas.send_to(at, request, waits).await };
+        Ok((Box::pin(sending), at, names_session))
+    }
+
+    /// What a request has met at one of the servers. Where it could go to another one, that says
+    /// nothing about the connection; a connection that is bound to one which is down is lost.
+    pub(super) fn failed_at(&self, at: usize, error: ClientError) -> CallError {
+        match failed(error) {
+            CallError::NotConnected(why) if self.replicas.has_other(at) => CallError::Unsent(why),
+            CallError::Unsent(why) if self.replicas.is_stranded() => CallError::NotConnected(why),
+            error => error,
+        }
     }
 
     /// Answers a ping of the upstream.

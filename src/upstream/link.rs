@@ -77,6 +77,19 @@ impl Wire {
         }
     }
 
+    /// Whether its server has failed while there is another one that has not.
+    pub(super) fn can_move(&self) -> bool {
+        self.http().is_some_and(|link| link.replicas.can_move())
+    }
+
+    /// The link, if it is one over HTTP.
+    pub(super) fn http(&self) -> Option<&Arc<HttpLink>> {
+        match self {
+            Self::Http(link) => Some(link),
+            Self::Lines(_) => None,
+        }
+    }
+
     /// Sends a notification.
     pub async fn notify(&self, message: Bytes) -> Result<(), CallError> {
         match self {
@@ -98,6 +111,13 @@ impl Wire {
         match self {
             Self::Lines(lines) => lines.give_up(why),
             Self::Http(link) => link.give_up(why),
+        }
+    }
+
+    /// The handshake is over.
+    fn settle(&self, era: Era) {
+        if let Self::Http(link) = self {
+            link.replicas.settle(era);
         }
     }
 
@@ -139,6 +159,7 @@ impl Link {
         if peer.revision.era() == Era::Legacy {
             wire.notify(initialize::initialized_notification()).await?;
         }
+        wire.settle(peer.revision.era());
         Ok(Self { wire, peer, level: Mutex::default() })
     }
 
@@ -152,12 +173,14 @@ impl Link {
         let level = Mutex::default();
         if known.revision.era() == Era::Modern {
             wire.negotiate(known.revision, false);
+            wire.settle(Era::Modern);
             return Ok(Self { wire, peer: known.clone(), level });
         }
         let introduce = |id| initialize::initialize_request(id, declared);
         let peer = read_initialized(&wire.begin("initialize", introduce).await?.response().await?)?;
         wire.negotiate(peer.revision, declared.roots);
         wire.notify(initialize::initialized_notification()).await?;
+        wire.settle(Era::Legacy);
         Ok(Self { wire, peer, level })
     }
 

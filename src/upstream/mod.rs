@@ -18,6 +18,7 @@ pub mod listing;
 mod mirror;
 pub mod pending;
 pub mod post;
+pub mod replicas;
 pub mod state;
 pub mod status;
 pub mod stdio;

@@ -59,6 +59,8 @@ pub struct HttpCall {
     id: u64,
     stage: Stage,
     resume: Resume,
+    /// To which of the servers it goes.
+    at: usize,
     /// It was sent with the id of a session.
     names_session: bool,
     /// What comes on other streams; only calls of clients to legacy servers have one.
@@ -78,8 +80,8 @@ impl fmt::Debug for HttpCall {
 impl HttpCall {
     pub(super) fn new(link: Arc<HttpLink>, id: u64) -> Self {
         let (stage, resume) = (Stage::Reserved, Resume::default());
-        let (names_session, inbox, becomes_task, quiet) = (false, None, false, false);
-        Self { link, id, stage, resume, names_session, inbox, becomes_task, quiet }
+        let (at, names_session, inbox, becomes_task, quiet) = (0, false, None, false, false);
+        Self { link, id, stage, resume, at, names_session, inbox, becomes_task, quiet }
     }
 
     /// The id reserved for this request.
@@ -94,9 +96,14 @@ impl HttpCall {
             self.link.causes().begin(self.id, &outbound, inbox);
         }
         self.becomes_task = outbound.becomes_task;
-        let (sending, names_session) = self.link.sending(outbound)?;
-        (self.stage, self.names_session) = (Stage::Sending(sending), names_session);
+        let (sending, at, names_session) = self.link.sending(outbound)?;
+        (self.stage, self.at, self.names_session) = (Stage::Sending(sending), at, names_session);
         Ok(())
+    }
+
+    /// To which of the servers it went.
+    pub(super) fn at(&self) -> usize {
+        self.at
     }
 
     /// Sends the response to a request of the upstream.
@@ -159,7 +166,8 @@ impl HttpCall {
                     return Err(CallError::NotConnected("the request was not sent".into()));
                 }
                 Stage::Sending(sending) => {
-                    let response = sending.as_mut().await.map_err(failed)?;
+                    let sent = sending.as_mut().await;
+                    let response = sent.map_err(|error| self.link.failed_at(self.at, error))?;
                     self.stage = self.judge(response)?;
                 }
                 Stage::Json(status, body) => {

@@ -7,6 +7,7 @@ use crate::config::{Entry, Transport};
 use crate::control::admission::Limit;
 use crate::control::confine::Sandboxed;
 use crate::mcp::{Era, ListKind, Method, Revision};
+use crate::net::client::Circuit;
 use crate::upstream::lanes::{Lanes, Party, Seat};
 use crate::upstream::listing::ListError;
 use crate::upstream::status::State;
@@ -134,6 +135,8 @@ pub struct Upstream {
     places: Arc<Places>,
     /// Its connections besides the one that all share.
     pub lanes: Arc<Lanes>,
+    /// What is known of each of its urls.
+    pub circuits: Arc<[Circuit]>,
     pub(crate) commands: mpsc::Sender<Command>,
     /// Subscriptions that ended while there was no room for the command that says so.
     ended: Mutex<BTreeSet<String>>,
@@ -163,8 +166,24 @@ impl Upstream {
         let made = Instant::now();
         let ended = Mutex::default();
         let lanes = Lanes::new(&entry.key, entry.isolation, entry.lanes, commands.clone());
-        let upstream =
-            Self { position, entry, state, shelf, reads, made, places, lanes, commands, ended };
+        let urls = match &entry.transport {
+            Transport::Http(http) => http.urls.len(),
+            _ => 0,
+        };
+        let circuits = (0..urls).map(|_| Circuit::default()).collect();
+        let upstream = Self {
+            position,
+            entry,
+            state,
+            shelf,
+            reads,
+            made,
+            places,
+            lanes,
+            circuits,
+            commands,
+            ended,
+        };
         (Arc::new(upstream), receiver)
     }
 

@@ -82,7 +82,8 @@ impl Supervisor {
         tools: Tools,
         scope: Arc<Scope>,
     ) -> Self {
-        let tools = Tools { repeats: Arc::default(), ..tools };
+        let circuits = Arc::clone(&upstream.circuits);
+        let tools = Tools { repeats: Arc::default(), circuits, ..tools };
         let watching = Watching::default();
         let (skip_probe, returning, pace) = (false, false, Pace::default());
         let restart = upstream.entry.restart;
@@ -259,7 +260,12 @@ impl Supervisor {
             self.tools.repeats.forget(); // what the next child says is news
         }
         let stops = token.is_cancelled();
-        let action = self.fell(if stops { Event::Stop } else { Event::Lost }, &why);
+        let event = match connection.link.wire().can_move() {
+            _ if stops => Event::Stop,
+            true => Event::Moved,
+            false => Event::Lost,
+        };
+        let action = self.fell(event, &why);
         self.watching.suspend();
         self.upstream.disconnected();
         self.publish(Vec::new()).await;

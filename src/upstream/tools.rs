@@ -1,16 +1,17 @@
 //! What supervisors share, and how the transport of an entry is opened with it.
 
 use crate::base::limits::Limits;
-use crate::config::{Entry, Http, Scheme, Stdio, Transport};
+use crate::config::{Entry, Http, HttpUrl, Scheme, Stdio, Transport};
 use crate::control::confine::Sandboxed;
-use crate::net::client::{Client, ClientLimits, Origin};
+use crate::net::client::{Circuit, Client, ClientLimits, Origin};
 use crate::sys::random::Random;
 use crate::sys::spawn::{Process, Spawner};
 use crate::task::Scope;
 use crate::upstream::call::Unrequested;
-use crate::upstream::http::{Destination, HttpLink};
+use crate::upstream::http::{Endpoint, HttpLink};
 use crate::upstream::lines::{Bounds, Lines, Output};
 use crate::upstream::link::Wire;
+use crate::upstream::replicas::{Destination, Pacing, Replicas};
 use crate::upstream::state::Announcement;
 use crate::upstream::stdio::{self, Fence, Repeats};
 use http::HeaderMap;
@@ -39,6 +40,8 @@ pub struct Tools {
     pub environment: Arc<BTreeMap<String, String>>,
     /// What children have said before they failed; each supervisor has its own.
     pub repeats: Arc<Repeats>,
+    /// What is known of each url of the entry; each supervisor has its own.
+    pub circuits: Arc<[Circuit]>,
     /// What the sandboxes of children keep from them.
     pub fence: Arc<Fence>,
     /// Connects to the server inside this process.
@@ -56,10 +59,11 @@ impl Tools {
         entry: &Entry,
         scope: &Arc<Scope>,
         unrequested: mpsc::Sender<Unrequested>,
+        pacing: Pacing,
     ) -> Result<Opened, String> {
         match &entry.transport {
             Transport::Stdio(stdio) => self.open_stdio(&entry.key, scope, stdio, unrequested).await,
-            Transport::Http(http) => self.open_http(&entry.key, scope, http, unrequested),
+            Transport::Http(http) => self.open_http(&entry.key, scope, http, unrequested, pacing),
             Transport::Builtin => {
                 let stream = (self.builtin)(scope);
                 let (input, output) = tokio::io::split(stream);
@@ -97,21 +101,17 @@ impl Tools {
         scope: &Arc<Scope>,
         http: &Http,
         unrequested: mpsc::Sender<Unrequested>,
+        pacing: Pacing,
     ) -> Result<Opened, String> {
-        let url = http.urls.first().ok_or("the entry has no url")?;
-        let origin = Origin {
-            host: url.host().to_string().trim_matches(['[', ']']).to_owned(),
-            port: url.port(),
-            tls: url.scheme() == Scheme::Https,
-            authority: url.authority(),
-        };
         let limits = ClientLimits {
             max_connections: self.in_flight + STREAMS,
             max_header_bytes: self.limits.header_bytes,
             ..ClientLimits::default()
         };
-        let client = Client::new(origin, limits).map_err(|e| e.to_string())?;
-        let target = url.target().parse().map_err(|_| "the url is not valid".to_owned())?;
+        let circuits = self.circuits.iter().cloned();
+        let destinations = http.urls.iter().zip(circuits);
+        let destinations = destinations.map(|(url, circuit)| destination(url, &limits, circuit));
+        let replicas = Replicas::new(destinations.collect::<Result<_, _>>()?, pacing);
         let mut headers = HeaderMap::new();
         for (name, value) in &http.headers {
             let name = HeaderName::from_bytes(name.as_bytes());
@@ -127,10 +127,26 @@ impl Tools {
         // ids do not begin anew with a connection: a server without sessions could mistake them
         let first = u64::from(dice(&self.random)) << 16;
         let scope = Arc::clone(scope);
-        let destination = Destination { client, target, configured: headers };
-        let link = HttpLink::new(destination, limits, scope, label, unrequested, first);
+        let endpoint = Endpoint { replicas, configured: headers };
+        let link = HttpLink::new(endpoint, limits, scope, label, unrequested, first);
         Ok(Opened { wire: Wire::Http(link), process: None, sandboxed: None })
     }
+}
+
+fn destination(
+    url: &HttpUrl,
+    limits: &ClientLimits,
+    circuit: Circuit,
+) -> Result<Destination, String> {
+    let origin = Origin {
+        host: url.host().to_string().trim_matches(['[', ']']).to_owned(),
+        port: url.port(),
+        tls: url.scheme() == Scheme::Https,
+        authority: url.authority(),
+    };
+    let client = Client::new(origin, limits.clone(), circuit).map_err(|e| e.to_string())?;
+    let target = url.target().parse().map_err(|_| "the url is not valid".to_owned())?;
+    Ok(Destination { client, target })
 }
 
 /// Connections besides those of clients' requests: streams, lists, notifications.

@@ -209,6 +209,7 @@ impl FakeHttp {
                     Some(_) = connections.join_next() => {}
                     // whoever waits for the last receiver to go sees that all connections are gone
                     () = told(&mut stop) => {
+                        drop(listener);
                         connections.shutdown().await;
                         return;
                     }

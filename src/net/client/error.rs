@@ -5,8 +5,11 @@
 use std::error::Error;
 use std::fmt;
 use std::io;
+use std::time::Duration;
 
 use http::header::InvalidHeaderValue;
+
+use crate::control::breaker::Outcome;
 
 /// Why a request has no (whole) response.
 #[derive(Debug)]
@@ -15,6 +18,11 @@ pub enum ClientError {
     TlsUnsupported,
     /// The origin's authority is no header value.
     Authority(InvalidHeaderValue),
+    /// It has failed so often in a row that nothing is sent there for a while.
+    Open {
+        /// How long.
+        wait: Duration,
+    },
     /// As many requests as may already wait for a connection.
     Busy,
     /// No connection became free in time.
@@ -43,11 +51,25 @@ pub enum ClientError {
 }
 
 impl ClientError {
+    /// What this says of the origin: whether anybody is there who answers.
+    pub(super) fn outcome(&self) -> Outcome {
+        match self {
+            Self::Connect(error) if is_ours(error) => Outcome::Unknown,
+            Self::Connect(_) | Self::ConnectTimeout | Self::Unsent | Self::Ambiguous(_) => {
+                Outcome::Failed
+            }
+            Self::Malformed(_) | Self::Incomplete(_) | Self::TooLarge { .. } => Outcome::Answered,
+            // the name server, the request or we ourselves; or it is slow, which others look at
+            _ => Outcome::Unknown,
+        }
+    }
+
     /// Whether the upstream may have acted on the request; when not, it can be sent again.
     pub fn maybe_processed(&self) -> bool {
         match self {
             Self::TlsUnsupported
             | Self::Authority(_)
+            | Self::Open { .. }
             | Self::Busy
             | Self::SlotTimeout
             | Self::Resolve(_)
@@ -61,6 +83,13 @@ impl ClientError {
             | Self::TooLarge { .. } => true,
         }
     }
+}
+
+/// It is we who lack something: descriptors, memory or ports.
+fn is_ours(error: &io::Error) -> bool {
+    use rustix::io::Errno;
+    let ours = [Errno::MFILE, Errno::NFILE, Errno::NOBUFS, Errno::NOMEM, Errno::ADDRNOTAVAIL];
+    ours.iter().any(|ours| error.raw_os_error() == Some(ours.raw_os_error()))
 }
 
 impl fmt::Display for ClientError {
@@ -78,6 +107,10 @@ impl fmt::Display for ClientError {
             Self::HeadTimeout => "no response in time",
             Self::Malformed(_) => "the response is not valid http/1.1",
             Self::Incomplete(_) => "the response broke off",
+            Self::Open { wait } => {
+                let wait = wait.as_millis() + 1;
+                return write!(f, "it has failed repeatedly and is tried again in {wait} ms");
+            }
             Self::TooLarge { limit } => {
                 return write!(f, "the response is longer than {limit} bytes");
             }

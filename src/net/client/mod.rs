@@ -17,7 +17,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use http::header::{HOST, HeaderMap, HeaderName, HeaderValue};
-use http::{Request, Uri};
+use http::{Request, StatusCode, Uri};
 use hyper::body::Incoming;
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
@@ -26,9 +26,12 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::body::Outgoing;
 use super::fair::Fair;
+use crate::control::breaker::Outcome;
 use crate::task::within::perhaps_within;
+use circuit::Pass;
 use line::{Failure, Line};
 
+mod circuit;
 mod error;
 mod line;
 mod response;
@@ -36,6 +39,7 @@ mod response;
 #[allow(clippy::disallowed_methods, reason = "peers of a test need no owner and no bounds")]
 mod tests;
 
+pub use circuit::Circuit;
 pub use error::ClientError;
 pub use response::{Body, Response};
 
@@ -110,11 +114,15 @@ impl fmt::Debug for Client {
 }
 
 impl Client {
-    /// A client without any connection yet.
+    /// A client without any connection yet. What is known of the origin is in `circuit`.
     ///
     /// # Errors
     /// [`ClientError::TlsUnsupported`], [`ClientError::Authority`].
-    pub fn new(origin: Origin, limits: ClientLimits) -> Result<Self, ClientError> {
+    pub fn new(
+        origin: Origin,
+        limits: ClientLimits,
+        circuit: Circuit,
+    ) -> Result<Self, ClientError> {
         if origin.tls {
             return Err(ClientError::TlsUnsupported);
         }
@@ -130,6 +138,7 @@ impl Client {
             host,
             protocol,
             limits,
+            circuit,
         })))
     }
 
@@ -142,9 +151,50 @@ impl Client {
     /// [`ClientError`]; [`ClientError::maybe_processed`] tells whether to send it again is safe.
     pub async fn send(
         &self,
-        mut request: Request<Outgoing>,
+        request: Request<Outgoing>,
         waits: Waits,
     ) -> Result<Response, ClientError> {
+        self.send_with(self.0.circuit.pass()?, request, waits).await
+    }
+
+    /// The same for who waits between attempts by a rule of its own: no breaker holds it up.
+    ///
+    /// # Errors
+    /// Those of [`Self::send`], but for [`ClientError::Open`].
+    pub async fn attempt(
+        &self,
+        request: Request<Outgoing>,
+        waits: Waits,
+    ) -> Result<Response, ClientError> {
+        self.send_with(self.0.circuit.attempt(), request, waits).await
+    }
+
+    /// What is known of the origin.
+    pub fn circuit(&self) -> &Circuit {
+        &self.0.circuit
+    }
+
+    async fn send_with(
+        &self,
+        mut pass: Pass,
+        request: Request<Outgoing>,
+        waits: Waits,
+    ) -> Result<Response, ClientError> {
+        let sent = self.exchange(request, waits).await;
+        pass.note(match &sent {
+            Ok((response, ..)) => outcome(response.status()),
+            Err(error) => error.outcome(),
+        });
+        let (response, line, slot) = sent?;
+        let keep = self.0.keep(response.headers());
+        Ok(Response::new(response, line, keep, Arc::clone(&self.0), (slot, pass)))
+    }
+
+    async fn exchange(
+        &self,
+        mut request: Request<Outgoing>,
+        waits: Waits,
+    ) -> Result<(http::Response<Incoming>, Box<Line>, OwnedSemaphorePermit), ClientError> {
         self.0.address(&mut request);
         let slot = self.0.slot(waits.slot).await?;
         loop {
@@ -153,7 +203,7 @@ impl Client {
                 None => (self.0.connect(waits.connect).await?, true),
             };
             match line.exchange_within(request, waits.head).await {
-                Ok(response) => return Ok(self.response(response, line, slot)),
+                Ok(response) => return Ok((response, line, slot)),
                 Err(Failure::Unsent(_)) if is_new => return Err(ClientError::Unsent),
                 Err(Failure::Unsent(unsent)) => request = *unsent,
                 Err(Failure::Sent(error)) => return Err(error),
@@ -172,15 +222,15 @@ impl Client {
     pub fn idle_connections(&self) -> usize {
         self.0.idle().len()
     }
+}
 
-    fn response(
-        &self,
-        response: http::Response<Incoming>,
-        line: Box<Line>,
-        slot: OwnedSemaphorePermit,
-    ) -> Response {
-        let keep = self.0.keep(response.headers());
-        Response::new(response, line, keep, Arc::clone(&self.0), slot)
+/// Who stands before a server answers with these when the server is not there.
+fn outcome(status: StatusCode) -> Outcome {
+    match status {
+        StatusCode::BAD_GATEWAY | StatusCode::SERVICE_UNAVAILABLE | StatusCode::GATEWAY_TIMEOUT => {
+            Outcome::Failed
+        }
+        _ => Outcome::Answered,
     }
 }
 
@@ -189,6 +239,7 @@ struct Pool {
     host: HeaderValue,
     protocol: http1::Builder,
     limits: ClientLimits,
+    circuit: Circuit,
     slots: Arc<Semaphore>,
     waiting: AtomicUsize,
     /// The one used last stands last and is taken first, so that a burst's surplus ages.

@@ -15,6 +15,7 @@ use tokio::sync::OwnedSemaphorePermit;
 
 use super::super::body::{BodyError, Gather};
 use super::Pool;
+use super::circuit::Pass;
 use super::error::ClientError;
 use super::line::Line;
 use crate::task::quiet::quiet;
@@ -36,10 +37,10 @@ impl Response {
         line: Box<Line>,
         keep: Duration,
         pool: Arc<Pool>,
-        slot: OwnedSemaphorePermit,
+        place: (OwnedSemaphorePermit, Pass),
     ) -> Self {
         let (head, frames) = response.into_parts();
-        let mut body = Body { frames, held: Some(Held { line, keep, pool, _slot: slot }) };
+        let mut body = Body { frames, held: Some(Held { line, keep, pool, _place: place }) };
         body.release_if_complete();
         Self { status: head.status, headers: head.headers, body }
     }
@@ -60,7 +61,7 @@ struct Held {
     keep: Duration,
     pool: Arc<Pool>,
     // Released after the line went back, so that idle and used never exceed the limit.
-    _slot: OwnedSemaphorePermit,
+    _place: (OwnedSemaphorePermit, Pass),
 }
 
 impl fmt::Debug for Body {
@@ -123,7 +124,7 @@ impl Body {
     }
 
     fn release(&mut self) {
-        if let Some(Held { line, keep, pool, _slot }) = self.held.take() {
+        if let Some(Held { line, keep, pool, _place }) = self.held.take() {
             pool.put_idle(line, keep);
         }
     }

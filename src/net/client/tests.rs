@@ -100,7 +100,7 @@ fn client(port: u16, limits: ClientLimits) -> Client {
         tls: false,
         authority: format!("127.0.0.1:{port}"),
     };
-    Client::new(origin, limits).expect("a valid origin")
+    Client::new(origin, limits, Circuit::default()).expect("a valid origin")
 }
 
 fn post(body: Outgoing) -> Request<Outgoing> {
@@ -515,9 +515,11 @@ fn tls_and_impossible_hosts_are_refused() {
         tls,
         authority: authority.into(),
     };
-    let refused = Client::new(origin(true, "localhost"), ClientLimits::default());
+    let refused =
+        Client::new(origin(true, "localhost"), ClientLimits::default(), Circuit::default());
     assert!(matches!(refused, Err(ClientError::TlsUnsupported)));
-    let refused = Client::new(origin(false, "local\nhost"), ClientLimits::default());
+    let refused =
+        Client::new(origin(false, "local\nhost"), ClientLimits::default(), Circuit::default());
     assert!(matches!(refused, Err(ClientError::Authority(_))));
 }
 

@@ -118,7 +118,8 @@ async fn too_much_at_once_was_not_carried_out() {
         served.result();
         let (text, data) = told(&refused);
         assert!(text.contains("in flight") && text.contains("not carried out"), "{text}");
-        let expected = json!({ "reason": "overload", "upstream": "x", "carriedOut": "no" });
+        let expected = json!({ "reason": "overload", "upstream": "x", "carriedOut": "no",
+            "limit": "inFlight", "retryAfterMs": 1000 });
         assert_eq!(data, expected);
     }
     assert_eq!(fake.received_of("tools/call").len(), 2);
