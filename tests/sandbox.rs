@@ -540,6 +540,63 @@ fn an_argument_never_opens_the_home_folder_keys_or_our_own_files() {
 }
 
 #[test]
+fn a_program_named_with_dots_opens_nothing_above_it() {
+    run(async {
+        let story = Story::new("dots");
+        if !has(&story, 1).await {
+            return;
+        }
+        fs::write(story.path("home/run.sh"), "cat \"$1\"").expect("a script");
+        let script = story.path("other/../other/../home/run.sh");
+        let policy = Policy { named: vec![script.clone()], ..story.policy(Sandbox::default()) };
+        for (file, fits) in [("home/run.sh", true), ("home/secret", false), ("other/secret", false)]
+        {
+            let spec = story.spec("sh", &[&script, &story.path(file)], Some(policy.clone()));
+            assert_eq!(story.run(spec).await.0 == Exit::Code(0), fits, "{file}");
+        }
+    });
+}
+
+#[test]
+fn a_program_named_from_its_working_folder_is_read_beside_our_files() {
+    run(async {
+        let story = Story::new("relative");
+        if !has(&story, 1).await {
+            return;
+        }
+        for (file, text) in [("run.sh", "cat \"$1\""), ("part", "part"), ("mcp.json", "s3cret")] {
+            fs::write(story.folder.join("other").join(file), text).expect("a file");
+        }
+        let protected = vec![story.path("other/mcp.json").into()];
+        let policy = |rules| Policy { protected: protected.clone(), ..story.policy(rules) };
+        let reads = async |rules, script: &str, file: &str| {
+            let spec = story.spec("sh", &[script, file], Some(policy(rules)));
+            story.run(ChildSpec { cwd: Some(story.folder.join("other")), ..spec }).await
+        };
+        for script in ["run.sh", "./run.sh", "../other/run.sh"] {
+            let (exit, said, _) = reads(Sandbox::default(), script, "part").await;
+            assert_eq!((exit, said.as_str()), (Exit::Code(0), "part"), "{script}");
+            for file in ["mcp.json", "../home/secret"] {
+                assert_ne!(
+                    reads(Sandbox::default(), script, file).await.0,
+                    Exit::Code(0),
+                    "{file}"
+                );
+            }
+        }
+        let (exit, _, sandboxed) = reads(strict(), "run.sh", "part").await;
+        let remarks = sandboxed.expect("it is held").remarks;
+        assert_ne!(exit, Exit::Code(0));
+        assert!(remarks[0].contains("run.sh: named by its entry, not granted"), "{remarks:?}");
+        fs::write(story.path("home/work/run.sh"), "cat own").expect("a script");
+        let spec = story.spec("sh", &["run.sh"], Some(story.policy(strict())));
+        let (exit, _, sandboxed) = story.run(spec).await;
+        assert_eq!(exit, Exit::Code(0), "its working folder is given");
+        assert_eq!(sandboxed.expect("it is held").remarks, Vec::<String>::new());
+    });
+}
+
+#[test]
 fn a_program_reads_its_project_and_packages_but_none_of_our_files_there() {
     run(async {
         let story = Story::new("program");

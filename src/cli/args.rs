@@ -34,8 +34,9 @@ Endpoints:
   /mcp/SERVER         one server alone, with its own names
 
 Without --config, serve, stdio and check read $ONEMCP_CONFIG, or
-~/.config/1mcp/mcp.json, or /etc/1mcp/mcp.json; never a file of the current
-directory: a folder you have opened could have brought it.
+~/.config/1mcp/mcp.json (in $XDG_CONFIG_HOME, if set), or /etc/1mcp/mcp.json;
+never a file of the current directory: a folder you have opened could have
+brought it.
 
 Exit codes: 0 done; 1 not done; 2 the command line or the file is wrong;
 3 the tool reported an error.

@@ -63,7 +63,10 @@ fn table(result: &[u8], columns: Option<usize>) -> String {
             None => first.into_owned(),
         };
         // a name with line breaks must not look like several tools
-        out.push_str(&format!("{}\n{:INDENT$}{short}\n", one_line(&name), ""));
+        out.push_str(&format!("{}\n", one_line(&name)));
+        if !short.is_empty() {
+            out.push_str(&format!("{:INDENT$}{short}\n", ""));
+        }
     }
     out.push_str(&format!("{}\n", counted(tools.len(), "tool")));
     out

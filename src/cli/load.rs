@@ -64,7 +64,9 @@ pub(crate) fn load(
     let bytes = file::read_bounded(&path, config::MAX_FILE_BYTES)
         .map_err(|e| Failure::usage(format!("configuration: {e}")))?;
     let parsed = config::parse(&bytes);
-    let folder = config::workspace_folder(&path).map(|folder| folder.display().to_string());
+    // Of `mcp.json` alone the folder would be "", and what is relative to it would start at "/".
+    let whole = std::path::absolute(&path).unwrap_or_else(|_| path.clone());
+    let folder = config::workspace_folder(&whole).map(|folder| folder.display().to_string());
     let mut wanted = Environment { variables, folder, listen, ..Environment::default() };
     for name in parsed.file.files(&wanted) {
         let text = file::read_bounded(Path::new(&name), config::MAX_REFERENCED_FILE_BYTES)

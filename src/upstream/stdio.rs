@@ -10,6 +10,7 @@ use crate::sys::sandbox::{Policy, named_paths};
 use crate::sys::spawn::{Child, ChildSpec, SpawnError, Spawner};
 use crate::wire::line::LineDecoder;
 use bytes::BytesMut;
+use log::Level;
 use std::collections::HashMap;
 use std::ffi::OsString;
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
@@ -79,13 +80,15 @@ pub struct Fence {
     /// The home folder of whoever runs the gateway.
     pub home: Option<PathBuf>,
     said: AtomicBool,
+    /// What was last said of each entry: one that is started again and again is held the same.
+    held: Mutex<HashMap<String, u64>>,
 }
 
 impl Fence {
     /// Around these files and this home folder.
     #[must_use]
     pub fn around(own: Vec<PathBuf>, home: Option<PathBuf>) -> Self {
-        Self { own, home, said: AtomicBool::new(false) }
+        Self { own, home, ..Self::default() }
     }
 
     /// What the child of an entry is held to.
@@ -100,15 +103,30 @@ impl Fence {
         Some(Box::new(Policy { rules, named, protected, home, at_most: None }))
     }
 
-    /// Logs what a child is held by; what this kernel cannot do, once for all children.
+    /// Whether an entry's last child was held differently.
+    fn is_news(&self, key: &str, sandboxed: &Sandboxed) -> bool {
+        let mut hasher = DefaultHasher::new();
+        (sandboxed.to_string(), &sandboxed.remarks).hash(&mut hasher);
+        let now = hasher.finish();
+        let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
+        held.insert(key.to_owned(), now) != Some(now)
+    }
+
+    /// Logs what a child is held by, when it is news; what this kernel cannot do, once for all
+    /// children.
     fn say(&self, key: &str, sandboxed: Option<&Sandboxed>) {
         let Some(sandboxed) = sandboxed else {
             log::warn!("{key}: runs without a sandbox, as its entry says (dangerously-off)");
             return;
         };
-        log::info!("{key}: sandbox {sandboxed}");
+        let is_news = self.is_news(key, sandboxed);
+        let at = |level| if is_news { level } else { Level::Debug };
+        log::log!(at(Level::Info), "{key}: sandbox {sandboxed}");
         for remark in &sandboxed.remarks {
-            log::info!("{key}: sandbox: {remark}");
+            // Somebody has to see to a path that a server was meant to have.
+            let matters = remark.contains("not granted");
+            let level = at(if matters { Level::Warn } else { Level::Info });
+            log::log!(level, "{key}: sandbox: {remark}");
         }
         if let Some(gaps) = sandboxed.gaps()
             && !self.said.swap(true, Ordering::Relaxed)

@@ -9,10 +9,10 @@
 use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::io::{BufRead as _, BufReader, Read as _};
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 
 use super::places;
-use super::{Fault, Policy, Subject};
+use super::{Fault, MAX_LISTED, Policy, Subject};
 use crate::config::SandboxProfile;
 use crate::sys::command::resolve_command;
 
@@ -26,6 +26,10 @@ const MAX_UP: usize = 6;
 const MAX_INTERPRETERS: usize = 4;
 /// The longest first line of a script that is read (BINPRM_BUF_SIZE).
 const FIRST_LINE: u64 = 256;
+
+/// What is said of a path that only `sandbox` itself could name.
+const NOT_IN_STRICT: &str = "named by its entry, not granted in the strict profile: \
+     name it in `read`, `write` or `execute`";
 
 /// What may be done below a path.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -85,10 +89,17 @@ struct Survey<'a> {
     out: Grants,
 }
 
-/// A path without links, with the path itself.
+/// A path without links, with the path itself, unless that goes up again: it would seem to lie in
+/// every folder that it only passes.
 fn both(path: &Path) -> impl Iterator<Item = PathBuf> + use<> {
     let real = fs::canonicalize(path).ok().filter(|real| real != path);
-    [Some(path.to_owned()), real].into_iter().flatten()
+    let written = Some(path.to_owned()).filter(|path| real.is_none() || !goes_up(path));
+    [written, real].into_iter().flatten()
+}
+
+/// Whether a path goes up again somewhere, so that what it begins with says nothing of where it is.
+fn goes_up(path: &Path) -> bool {
+    path.components().any(|part| part == Component::ParentDir)
 }
 
 fn is_in(path: &Path, folders: &[&str]) -> bool {
@@ -146,6 +157,9 @@ impl<'a> Survey<'a> {
 
     /// Why a path is not given to somebody who did not ask for it by name.
     fn too_much(&self, path: &Path) -> Option<&'static str> {
+        if goes_up(path) {
+            return Some("it is written with `..`");
+        }
         if let Some(why) = self.is_home(path) {
             return Some(why);
         }
@@ -233,6 +247,7 @@ impl<'a> Survey<'a> {
         let secret = |home: &PathBuf| places::SECRETS.iter().any(|name| near(home.join(name)));
         let shared = places::BROAD.iter().chain(places::EVERYBODYS);
         self.is_home(folder).is_none()
+            && !goes_up(folder)
             && folder.components().count() > 2
             && !shared.into_iter().any(|each| folder == Path::new(each))
             && !self.homes.iter().any(secret)
@@ -318,6 +333,7 @@ impl<'a> Survey<'a> {
         let inherited = || std::env::current_dir().ok().filter(|_| !strict);
         let Some(folder) = self.subject.cwd.map(Path::to_owned).or_else(inherited) else { return };
         let folder = fs::canonicalize(&folder).unwrap_or(folder);
+        self.scripts(&folder, strict);
         match self.too_much(&folder) {
             // What is inherited is an accident: nobody expects to write to "/" there.
             Some(why) if self.subject.cwd.is_some() => {
@@ -328,6 +344,30 @@ impl<'a> Survey<'a> {
         }
     }
 
+    /// Programs among the arguments that are named from the working folder, as in `node server.js`:
+    /// they are read even where the folder itself is not granted.
+    fn scripts(&mut self, folder: &Path, strict: bool) {
+        let args = self.subject.args.iter().map(Path::new).filter(|arg| arg.is_relative());
+        for arg in args.filter(|arg| ends_in(arg, places::PROGRAMS)).take(MAX_LISTED) {
+            let path = both(&folder.join(arg)).next().filter(|path| path.is_file());
+            if let Some(path) = path {
+                let is_given = path.starts_with(folder) && self.too_much(folder).is_none();
+                if !(strict && is_given) {
+                    self.script(&path, strict);
+                }
+            }
+        }
+    }
+
+    /// A program that an argument names.
+    fn script(&mut self, path: &Path, strict: bool) {
+        if strict {
+            return self.remark(path, NOT_IN_STRICT);
+        }
+        self.program(path, MAX_INTERPRETERS);
+        self.remark(path, "its program");
+    }
+
     /// What arguments and variables of the entry name.
     fn entry(&mut self, strict: bool) {
         for named in &self.policy.named {
@@ -336,11 +376,10 @@ impl<'a> Survey<'a> {
             if is_in(&real, places::SYSTEM) || is_in(&real, &["/proc", "/sys"]) {
                 continue;
             }
-            if strict {
-                self.remark(path, "named by its entry, not granted in the strict profile");
-            } else if real.is_file() && ends_in(&real, places::PROGRAMS) {
-                self.program(path, MAX_INTERPRETERS);
-                self.remark(path, "its program");
+            if real.is_file() && ends_in(&real, places::PROGRAMS) {
+                self.script(path, strict);
+            } else if strict {
+                self.remark(path, NOT_IN_STRICT);
             } else {
                 self.named(path, &real);
             }

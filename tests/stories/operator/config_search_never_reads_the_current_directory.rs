@@ -82,3 +82,16 @@ async fn named_files_come_first_and_alone() {
         "named, it may be here: {text}"
     );
 }
+
+#[tokio::test]
+async fn what_is_relative_starts_at_the_folder_of_the_file_however_it_is_named() {
+    let scratch = Scratch::new();
+    scratch.write("token.env", "TOKEN=x\n");
+    let entry = json!({ "command": "x", "envFile": "token.env" });
+    scratch.write("mcp.json", &json!({ "mcpServers": { "a": entry } }).to_string());
+    let name = scratch.path().file_name().and_then(|name| name.to_str()).expect("UTF-8");
+    for file in ["mcp.json".to_owned(), "./mcp.json".to_owned(), format!("../{name}/mcp.json")] {
+        let output = check(scratch.path(), &[("ONEMCP_CONFIG", &file)]);
+        assert_eq!(output.status.code(), Some(0), "{file}: {}", printed(&output));
+    }
+}

@@ -5,6 +5,7 @@ mod a_crash_loop_is_rare_and_readable;
 mod a_crashed_upstream_comes_back_within_5s;
 mod a_dead_upstream_never_empties_or_delays_the_others;
 mod a_hung_upstream_does_not_stay_ready;
+mod a_question_to_a_file_says_what_is_missing;
 mod a_replica_dies_and_nobody_is_harmed;
 mod a_server_that_cannot_be_used_says_why;
 mod a_stop_lets_requests_finish;
